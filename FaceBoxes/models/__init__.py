@@ -1,0 +1,1 @@
+"""The detector's network; importing it needs torch."""

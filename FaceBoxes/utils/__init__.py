@@ -1,0 +1,1 @@
+"""Priors, decoding, suppression and timing around the detector's network."""

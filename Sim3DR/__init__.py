@@ -1,0 +1,8 @@
+"""Sim3DR: normals, light and rasterisation of triangle meshes, in C++."""
+
+from __future__ import annotations
+
+from Sim3DR.lighting import RenderPipeline
+from Sim3DR.Sim3DR import get_normal, rasterize
+
+__all__ = ["RenderPipeline", "get_normal", "rasterize"]

@@ -1,0 +1,155 @@
+"""Regress a face's 3DMM parameters and reconstruct its vertices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import cv2
+import numpy as np
+
+from bfm import BFMModel
+from models import ARCHITECTURES
+from models.backends import NetworkSpec, open_network
+from utils.assets import find_asset
+from utils.config import TDDFAConfig
+from utils.errors import AssetError
+from utils.image import as_bgr
+from utils.io import PathLike, load_arrays
+from utils.roi import crop_img, parse_roi_box_from_bbox, parse_roi_box_from_landmark
+from utils.tddfa_util import similar_transform
+
+_ROI_PARSERS = {"box": parse_roi_box_from_bbox, "landmark": parse_roi_box_from_landmark}
+
+
+class TDDFA:
+    """The 3DDFA_V2 regressor (Guo et al. 2020, arXiv 2009.09960) and its 3DMM.
+
+    Parameters
+    ----------
+    cfg : the keys of `utils.config.TDDFAConfig`.
+    assets : a 3DDFA_V2 checkout to look for files in; see `utils.assets`.
+
+    Attributes
+    ----------
+    config : the checked configuration; layout : its parameter layout.
+    bfm : the 3DMM; tri (M, 3) int32 : its triangles.
+    size : side of the network's input, pixels.
+
+    Raises
+    ------
+    UsageError : a bad configuration; AssetError : a missing or damaged file.
+    """
+
+    def __init__(self, assets: Optional[PathLike] = None, **cfg: Any) -> None:
+        config = TDDFAConfig.from_mapping(cfg)
+        self.config = config
+        self.layout = config.layout
+        self.size = config.size
+        self.bfm = BFMModel(config.bfm_fp, self.layout.shape_dim, self.layout.exp_dim, assets)
+        self.tri = self.bfm.tri
+        self._mean, self._std = _read_mean_std(config.mean_std_fp, self.layout.num_params, assets)
+        self._net = _open_regressor(config, assets)
+
+    def __call__(
+        self, img: np.ndarray, objs: Sequence[Any], crop_policy: str = "box"
+    ) -> tuple[list[np.ndarray], list[list[float]]]:
+        """Regress the parameters of every face, all in one call of the network.
+
+        Parameters
+        ----------
+        img (H, W, 3) : uint8 BGR (grey and alpha are converted).
+        objs : for `crop_policy` 'box' detector boxes `[xmin, ymin, xmax, ymax, ...]`, for
+            'landmark' vertices (2 or 3, n) of the face, say from the previous video frame;
+            pixels of `img`.
+
+        Returns
+        -------
+        A list of (num_params,) float32 vectors (see `bfm.params`) and the list of the
+        ROIs `[x0, y0, x1, y1]` that they refer to.
+
+        Raises
+        ------
+        ValueError : unknown crop policy, or an ROI that is empty or not finite.
+        """
+        if crop_policy not in _ROI_PARSERS:
+            raise ValueError(f"crop_policy: expected 'box' or 'landmark', got {crop_policy!r}")
+        if len(objs) == 0:
+            return [], []
+        img = as_bgr(img)
+        roi_boxes = [_ROI_PARSERS[crop_policy](obj) for obj in objs]
+        crops = np.stack([self._crop(img, roi_box) for roi_box in roi_boxes])
+        params = self._net(crops)[0] * self._std + self._mean
+        return list(params.astype(np.float32)), roi_boxes
+
+    def _crop(self, img: np.ndarray, roi_box: Sequence[float]) -> np.ndarray:
+        """The network's input for one ROI: (3, size, size) float32 in [-1, 1]."""
+        crop = cv2.resize(crop_img(img, roi_box), (self.size, self.size))
+        return ((crop.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)
+
+    def recon_vers(
+        self,
+        param_lst: Sequence[np.ndarray],
+        roi_box_lst: Sequence[Sequence[float]],
+        dense_flag: bool = False,
+    ) -> list[np.ndarray]:
+        """Reconstruct vertices in image pixels.
+
+        Parameters
+        ----------
+        param_lst, roi_box_lst : as a call returns them.
+        dense_flag : all N vertices of the mesh in place of the 68 landmarks.
+
+        Returns
+        -------
+        A list of (3, N) float32: x right, y down, z nearer = larger with minimum 0.
+        """
+        bfm = self.bfm
+        bases = (bfm.u, bfm.w_shp, bfm.w_exp)
+        if not dense_flag:
+            bases = (bfm.u_base, bfm.w_shp_base, bfm.w_exp_base)
+        return [
+            self._reconstruct(param, roi_box, *bases)
+            for param, roi_box in zip(param_lst, roi_box_lst)
+        ]
+
+    def _reconstruct(
+        self,
+        param: np.ndarray,
+        roi_box: Sequence[float],
+        mean: np.ndarray,
+        shape_basis: np.ndarray,
+        exp_basis: np.ndarray,
+    ) -> np.ndarray:
+        pose, shape, expression = self.layout.split(np.asarray(param, np.float32))
+        column = mean[:, 0] + shape_basis @ shape + exp_basis @ expression
+        vertices = pose[:, :3] @ column.reshape(-1, 3).T + pose[:, 3:]
+        return similar_transform(vertices, roi_box, self.size)
+
+
+def _read_mean_std(
+    path: PathLike, num_params: int, assets: Optional[PathLike]
+) -> tuple[np.ndarray, np.ndarray]:
+    path = find_asset(path, assets)
+    content = load_arrays(path)
+    arrays = []
+    for key in ("mean", "std"):
+        array = np.asarray(content.get(key) if isinstance(content, dict) else None)
+        if array.shape != (num_params,):
+            raise AssetError(f"bad file {path}: expected {key!r} of {num_params} numbers")
+        arrays.append(array.astype(np.float32))
+    return arrays[0], arrays[1]
+
+
+def _open_regressor(config: TDDFAConfig, assets: Optional[PathLike]) -> Any:
+    """Open the weights: the graph of a config where it may be used, else the checkpoint."""
+    prefer_graph = config.onnx_fp and (config.engine != "torch" or not config.checkpoint_fp)
+    spec = NetworkSpec(
+        weights_fp=config.onnx_fp if prefer_graph else config.checkpoint_fp,
+        build=lambda: ARCHITECTURES[config.arch](
+            widen_factor=config.widen_factor, num_classes=config.layout.num_params
+        ),
+        example_shape=(1, 3, config.size, config.size),
+        outputs=("params",),
+    )
+    return open_network(spec, config.engine, config.gpu_id if config.gpu_mode else None, assets)

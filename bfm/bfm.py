@@ -1,0 +1,162 @@
+"""A linear 3D morphable model of the face (the Basel model without its neck).
+
+Vertices are `u + w_shp @ shape + w_exp @ expression`, a column x0 y0 z0 x1 y1 z1 …
+in micrometres, y up, z towards the viewer.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Optional
+
+import numpy as np
+
+from utils.assets import find_asset
+from utils.errors import AssetError
+from utils.io import PathLike, load_arrays
+
+# 3DDFA_V2 ships this model without triangles; they lie in tri.pkl beside it.
+_MODEL_WITHOUT_TRIANGLES = "bfm_noneck_v3.pkl"
+
+
+class BFMModel:
+    """The mean, the shape and expression bases, the triangles and the 68 landmarks.
+
+    Parameters
+    ----------
+    bfm_fp : `.pkl` of 3DDFA_V2 or `.npz` of ours, with the arrays `u`, `w_shp`, `w_exp`,
+        `keypoints` and `tri`; relative paths go through `find_asset`.
+    shape_dim, exp_dim : how many columns of the bases to use.
+    assets : a folder to look in besides the project; see `find_asset`.
+
+    Attributes
+    ----------
+    u (3N, 1), w_shp (3N, shape_dim), w_exp (3N, exp_dim) : float32.
+    tri (M, 3) int32 : 0-based vertex numbers.
+    keypoints (204,) int64 : the rows of the 68 landmarks.
+    u_base, w_shp_base, w_exp_base : the same arrays at those rows only.
+
+    Raises
+    ------
+    AssetError : the file is missing, damaged or inconsistent.
+    """
+
+    def __init__(
+        self,
+        bfm_fp: PathLike,
+        shape_dim: int = 40,
+        exp_dim: int = 10,
+        assets: Optional[PathLike] = None,
+    ) -> None:
+        self.path = find_asset(bfm_fp, assets)
+        model = load_arrays(self.path)
+        self._require(isinstance(model, dict), "expected a dict of arrays")
+        for key in ("u", "w_shp", "w_exp", "keypoints"):
+            self._require(isinstance(model.get(key), np.ndarray), f"no array {key!r}")
+        rows = model["u"].size
+        self._require(rows > 0 and rows % 3 == 0, f"u has {rows} numbers, no multiple of 3")
+        self.u = np.ascontiguousarray(model["u"], np.float32).reshape(rows, 1)
+        self.w_shp = self._basis("w_shp", model["w_shp"], shape_dim)
+        self.w_exp = self._basis("w_exp", model["w_exp"], exp_dim)
+        self.keypoints = self._checked_keypoints(model["keypoints"])
+        self.tri = self._checked_triangles(self._find_triangles(model))
+        self.u_base = self.u[self.keypoints]
+        self.w_shp_base = self.w_shp[self.keypoints]
+        self.w_exp_base = self.w_exp[self.keypoints]
+        self._stored_uv = model.get("uv")
+
+    @property
+    def num_vertices(self) -> int:
+        """N, the number of vertices of the dense mesh."""
+        return self.u.size // 3
+
+    @cached_property
+    def ncc(self) -> np.ndarray:
+        """Normalised coordinate code (3, N) float32: the mean shape, each axis scaled to [0, 1]."""
+        mean = self.u.reshape(-1, 3).T
+        low = mean.min(axis=1, keepdims=True)
+        return np.ascontiguousarray((mean - low) / (mean.max(axis=1, keepdims=True) - low))
+
+    @cached_property
+    def uv(self) -> np.ndarray:
+        """Texture coordinates (N, 2) float32 in [0, 1], v up.
+
+        A 3DDFA_V2 model has them in BFM_UV.mat beside it, for the mesh with the neck.
+        """
+        uv = self._stored_uv
+        if uv is None:
+            uv = self._read_basel_uv()
+        uv = np.asarray(uv, np.float32)
+        self._require(
+            uv.shape == (self.num_vertices, 2),
+            f"uv has shape {uv.shape}, expected ({self.num_vertices}, 2)",
+        )
+        return uv
+
+    def _read_basel_uv(self) -> np.ndarray:
+        from scipy.io import loadmat
+
+        folder = self.path.parent
+        try:
+            full = loadmat(folder / "BFM_UV.mat")["UV"]
+        except (OSError, ValueError, KeyError) as error:
+            raise AssetError(
+                f"no texture coordinates for {self.path}: cannot read {folder / 'BFM_UV.mat'} "
+                f"({error}); uv_tex needs that file and indices.npy beside the model"
+            ) from error
+        indices = load_arrays(folder / "indices.npy")
+        self._require(
+            indices.ndim == 1 and 0 <= indices.min() and indices.max() < len(full),
+            f"indices.npy beside it does not index the {len(full)} rows of BFM_UV.mat",
+        )
+        return full[indices]
+
+    def _require(self, condition: bool, problem: str) -> None:
+        if not condition:
+            raise AssetError(f"bad 3DMM file {self.path}: {problem}")
+
+    def _basis(self, name: str, basis: np.ndarray, columns: int) -> np.ndarray:
+        self._require(
+            basis.ndim == 2 and len(basis) == self.u.size and basis.shape[1] >= columns,
+            f"{name} has shape {basis.shape}, expected {self.u.size} rows and at least "
+            f"{columns} columns",
+        )
+        return np.ascontiguousarray(basis[:, :columns], np.float32)
+
+    def _checked_keypoints(self, keypoints: np.ndarray) -> np.ndarray:
+        keypoints = np.asarray(keypoints).ravel()
+        self._require(
+            keypoints.dtype.kind in "iu" and keypoints.size > 0 and keypoints.size % 3 == 0,
+            f"keypoints: expected integers, three for a landmark, got {keypoints.size} "
+            f"of type {keypoints.dtype}",
+        )
+        self._require(
+            0 <= keypoints.min() and keypoints.max() < self.u.size,
+            f"keypoints run from {keypoints.min()} to {keypoints.max()}, but u has "
+            f"{self.u.size} rows",
+        )
+        return keypoints.astype(np.int64)
+
+    def _find_triangles(self, model: dict[str, Any]) -> Any:
+        sibling = self.path.parent / "tri.pkl"
+        if self.path.name == _MODEL_WITHOUT_TRIANGLES and sibling.is_file():
+            return load_arrays(sibling)
+        self._require(
+            isinstance(model.get("tri"), np.ndarray),
+            f"it holds no triangles, and {sibling} is not there",
+        )
+        return model["tri"]
+
+    def _checked_triangles(self, tri: np.ndarray) -> np.ndarray:
+        """Bring (3, M) or (M, 3) integers into (M, 3) int32 and check their range."""
+        self._require(
+            tri.ndim == 2 and 3 in tri.shape and tri.size > 0 and tri.dtype.kind in "iu",
+            f"tri: expected (M, 3) or (3, M) integers, got {tri.shape} of type {tri.dtype}",
+        )
+        if tri.shape[1] != 3:
+            tri = tri.T
+        self._require(
+            0 <= tri.min() and tri.max() < self.num_vertices,
+            f"tri runs from {tri.min()} to {tri.max()}, but there are {self.num_vertices} vertices",
+        )
+        return np.ascontiguousarray(tri, np.int32)

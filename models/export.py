@@ -1,0 +1,120 @@
+"""Exporting torch checkpoints to ONNX once, checked, and finding the result again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from models.backends import NetworkSpec, OnnxBackend, TorchBackend
+from utils.errors import AssetError, OutputError
+from utils.io import write_bytes
+
+_OPSET = 13
+_HASH_KEY = "weights_sha256"
+_TOLERANCE = 1e-4  # float32 sums in another order differ by about 1e-6 of the outputs
+
+logger = logging.getLogger(__name__)
+
+
+def open_export(spec: NetworkSpec, weights: Path, gpu_id: Optional[int] = None) -> OnnxBackend:
+    """Open the ONNX export of the checkpoint `weights`, making it if there is none.
+
+    It lies beside the weights or, where that place is read-only, in the user's cache
+    folder. The graph carries the checkpoint's SHA-256, so changed weights are exported
+    anew.
+
+    Raises
+    ------
+    ModuleNotFoundError : an export is needed, and torch or onnx is not installed.
+    """
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    places = (weights.with_suffix(".export.onnx"), _cache_folder() / f"{digest[:16]}.export.onnx")
+    for place in filter(Path.is_file, places):
+        try:
+            backend = OnnxBackend(place, gpu_id)
+        except AssetError as error:
+            logger.warning("%s; exporting again", error)
+            continue
+        if backend.session.get_modelmeta().custom_metadata_map.get(_HASH_KEY) == digest:
+            return backend
+    graph = export_onnx(spec, weights, digest)
+    for place in places:
+        try:
+            return OnnxBackend(write_bytes(place, graph), gpu_id)
+        except OutputError as error:
+            logger.info("%s", error)
+    raise OutputError(f"cannot keep the ONNX export of {weights}: tried {places[0]} and {places[1]}")
+
+
+def export_onnx(spec: NetworkSpec, weights: Path, digest: str) -> bytes:
+    """Export a checkpoint and return the graph, once it gives the module's own numbers.
+
+    Parameters
+    ----------
+    digest : SHA-256 of the checkpoint, stored in the graph.
+    """
+    import onnx
+    import torch
+
+    from models.checkpoints import load_model
+
+    logger.info("exporting %s to ONNX", weights)
+    module = load_model(spec.build(), weights).eval()
+    stream = io.BytesIO()
+    axes = {"input": dict(spec.dynamic_axes), **{name: {0: "batch"} for name in spec.outputs}}
+    with warnings.catch_warnings():
+        # the older exporter is deprecated, but the newer one splits fused layers apart
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            module,
+            (torch.zeros(spec.example_shape),),
+            stream,
+            input_names=["input"],
+            output_names=list(spec.outputs),
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    model = onnx.load_from_string(stream.getvalue())
+    entry = model.metadata_props.add()
+    entry.key, entry.value = _HASH_KEY, digest
+    graph = model.SerializeToString()
+    check_same_numbers(graph, module, spec)
+    return graph
+
+
+def check_same_numbers(graph: Any, module: Any, spec: NetworkSpec) -> None:
+    """Run graph and module on random inputs, also of other sizes along the dynamic axes.
+
+    Raises
+    ------
+    AssetError : they disagree.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    reference = TorchBackend(module)
+    rng = np.random.default_rng(0)
+    larger = list(spec.example_shape)
+    for axis in spec.dynamic_axes:
+        larger[axis] = larger[axis] * 2 + 1
+    for shape in (spec.example_shape, tuple(larger)):
+        batch = rng.standard_normal(shape, dtype=np.float32)
+        for name, ours, theirs in zip(
+            spec.outputs, session.run(None, {"input": batch}), reference(batch)
+        ):
+            if not np.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE):
+                worst = np.abs(ours - theirs).max()
+                raise AssetError(f"the ONNX export's {name!r} is off by {worst} for input {shape}")
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(root) if root else Path.home() / ".cache") / "face_reenactment"

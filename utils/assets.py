@@ -1,0 +1,49 @@
+"""Where model files come from: this project, then a 3DDFA_V2 checkout."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional, Union
+
+from utils.errors import AssetError
+
+ASSETS_ENV = "FACE_REENACTMENT_ASSETS"
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+def candidate_paths(path: PathLike, assets: Optional[PathLike] = None) -> list[Path]:
+    """List the places where `path` may lie, in the order they are tried.
+
+    Parameters
+    ----------
+    path : an absolute path, or one relative to the project and to the assets folder.
+    assets : a 3DDFA_V2 checkout; by default the folder that the environment
+        variable FACE_REENACTMENT_ASSETS names, if it is set.
+    """
+    path = Path(path).expanduser()
+    if path.is_absolute():
+        return [path]
+    assets = assets or os.environ.get(ASSETS_ENV)
+    roots = [PROJECT_ROOT] + ([Path(assets).expanduser()] if assets else [])
+    return [root / path for root in roots]
+
+
+def find_asset(path: PathLike, assets: Optional[PathLike] = None) -> Path:
+    """Return the first existing place of `path`; see `candidate_paths`.
+
+    Raises
+    ------
+    AssetError : the file is nowhere; the message lists every place that was tried.
+    """
+    tried = candidate_paths(path, assets)
+    for candidate in tried:
+        if candidate.is_file():
+            return candidate
+    places = ", ".join(str(candidate) for candidate in tried)
+    raise AssetError(
+        f"missing file {path}: looked for {places}; point --assets or the environment variable "
+        f"{ASSETS_ENV} at a 3DDFA_V2 checkout that holds it"
+    )

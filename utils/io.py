@@ -1,0 +1,127 @@
+"""Reading data files that may come from strangers, and writing files whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import secrets
+import zipfile
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+
+from utils.errors import AssetError, OutputError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+# All that a pickled dict of numpy arrays refers to, under the module names of
+# numpy 1.x and 2.x. Nothing here can run code or open files.
+_SAFE_BUILTINS = frozenset(
+    "bool bytearray bytes complex dict float frozenset int list range set slice str tuple".split()
+)
+_SAFE_NUMPY = frozenset(
+    [("numpy", "ndarray"), ("numpy", "dtype")]
+    + [
+        (f"numpy.{core}.{module}", name)
+        for core in ("core", "_core")
+        for module, name in (
+            ("multiarray", "_reconstruct"),
+            ("multiarray", "scalar"),
+            ("numeric", "_frombuffer"),
+        )
+    ]
+)
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that builds numpy arrays and plain builtins and refuses the rest."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "builtins" and name in _SAFE_BUILTINS:
+            return super().find_class(module, name)
+        if (module, name) in _SAFE_NUMPY:
+            return super().find_class(module, name)
+        if (module, name) == ("_codecs", "encode"):  # how Python 2 protocols carry bytes
+            return _encode_latin1
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is no plain data")
+
+
+def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"unexpected codec {encoding!r}")
+    return text.encode("latin1")
+
+
+def load_arrays(path: PathLike) -> Any:
+    """Load a `.npy` array, a `.npz` archive (as a dict) or a `.pkl` of arrays and builtins.
+
+    Raises
+    ------
+    AssetError : the file is unreadable, damaged, or holds more than data.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".npy":
+            return np.load(path, allow_pickle=False)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                return {key: archive[key] for key in archive.files}
+        if path.suffix == ".pkl":
+            with open(path, "rb") as stream:
+                return ArrayUnpickler(stream).load()
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise AssetError(f"cannot read {path}: {error}") from error
+    except (AttributeError, IndexError, KeyError, TypeError, ImportError, MemoryError) as error:
+        # a damaged pickle stream fails in these ways, too
+        raise AssetError(f"cannot read {path}: damaged ({error!r})") from error
+    raise AssetError(f"cannot read {path}: expected a .npy, .npz or .pkl file")
+
+
+def write_bytes(path: PathLike, data: Union[bytes, memoryview]) -> Path:
+    """Write `data` to `path` through a temporary name beside it, creating its folder.
+
+    A reader sees the old file or the new one, never a part of it.
+
+    Raises
+    ------
+    OutputError : the place cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    target = Path(os.path.realpath(path))  # a link keeps pointing where it points
+    if target.exists() and not target.is_file():
+        raise OutputError(f"cannot write {path}: it exists and is no regular file")
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as stream:
+                stream.write(data)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(
+            f"cannot write {path}: {reason}; choose a writable place with --output_fp"
+        ) from error
+    return path
+
+
+def _load(fp: PathLike) -> Any:
+    """`load_arrays` under its 3DDFA_V2 name."""
+    return load_arrays(fp)
+
+
+def _dump(wfp: PathLike, obj: Any) -> None:
+    """Write an array to `.npy` or any object of arrays and builtins to `.pkl`."""
+    buffer = io.BytesIO()
+    if Path(wfp).suffix == ".npy":
+        np.save(buffer, obj, allow_pickle=False)
+    elif Path(wfp).suffix == ".pkl":
+        pickle.dump(obj, buffer)
+    else:
+        raise ValueError(f"expected a name that ends in .npy or .pkl, got {wfp}")
+    write_bytes(wfp, buffer.getbuffer())
