@@ -10,7 +10,7 @@ import numpy as np
 
 from bfm import BFMModel
 from models import ARCHITECTURES
-from models.backends import NetworkSpec, open_network
+from models.backends import Network, NetworkSpec, open_network
 from utils.assets import find_asset
 from utils.config import TDDFAConfig
 from utils.errors import AssetError
@@ -141,15 +141,21 @@ def _read_mean_std(
     return arrays[0], arrays[1]
 
 
-def _open_regressor(config: TDDFAConfig, assets: Optional[PathLike]) -> Any:
-    """Open the weights: the graph of a config where it may be used, else the checkpoint."""
-    prefer_graph = config.onnx_fp and (config.engine != "torch" or not config.checkpoint_fp)
-    spec = NetworkSpec(
-        weights_fp=config.onnx_fp if prefer_graph else config.checkpoint_fp,
+def regressor_spec(config: TDDFAConfig, weights_fp: PathLike) -> NetworkSpec:
+    """The network of a config with the given weights, for `models.backends`."""
+    return NetworkSpec(
+        weights_fp=weights_fp,
         build=lambda: ARCHITECTURES[config.arch](
             widen_factor=config.widen_factor, num_classes=config.layout.num_params
         ),
         example_shape=(1, 3, config.size, config.size),
         outputs=("params",),
     )
-    return open_network(spec, config.engine, config.gpu_id if config.gpu_mode else None, assets)
+
+
+def _open_regressor(config: TDDFAConfig, assets: Optional[PathLike]) -> Network:
+    """Open the weights: the graph of a config where it may be used, else the checkpoint."""
+    choices = (config.onnx_fp, config.checkpoint_fp)
+    weights_fp = next(filter(None, choices if config.engine != "torch" else choices[::-1]))
+    gpu_id = config.gpu_id if config.gpu_mode else None
+    return open_network(regressor_spec(config, weights_fp), config.engine, gpu_id, assets)

@@ -7,6 +7,7 @@ in micrometres, y up, z towards the viewer.
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
@@ -85,31 +86,13 @@ class BFMModel:
         """
         uv = self._stored_uv
         if uv is None:
-            uv = self._read_basel_uv()
+            uv = read_basel_uv(self.path.parent)
         uv = np.asarray(uv, np.float32)
         self._require(
             uv.shape == (self.num_vertices, 2),
             f"uv has shape {uv.shape}, expected ({self.num_vertices}, 2)",
         )
         return uv
-
-    def _read_basel_uv(self) -> np.ndarray:
-        from scipy.io import loadmat
-
-        folder = self.path.parent
-        try:
-            full = loadmat(folder / "BFM_UV.mat")["UV"]
-        except (OSError, ValueError, KeyError) as error:
-            raise AssetError(
-                f"no texture coordinates for {self.path}: cannot read {folder / 'BFM_UV.mat'} "
-                f"({error}); uv_tex needs that file and indices.npy beside the model"
-            ) from error
-        indices = load_arrays(folder / "indices.npy")
-        self._require(
-            indices.ndim == 1 and 0 <= indices.min() and indices.max() < len(full),
-            f"indices.npy beside it does not index the {len(full)} rows of BFM_UV.mat",
-        )
-        return full[indices]
 
     def _require(self, condition: bool, problem: str) -> None:
         if not condition:
@@ -160,3 +143,28 @@ class BFMModel:
             f"tri runs from {tri.min()} to {tri.max()}, but there are {self.num_vertices} vertices",
         )
         return np.ascontiguousarray(tri, np.int32)
+
+
+def read_basel_uv(folder: Optional[Path] = None) -> np.ndarray:
+    """Read the texture coordinates that 3DDFA_V2 ships for its mesh.
+
+    Parameters
+    ----------
+    folder : holds BFM_UV.mat (`UV` of the whole mesh) and indices.npy (the vertices kept
+        of it); by default `configs` of the project or the assets folder.
+
+    Returns
+    -------
+    (N, 2) in [0, 1], v up.
+    """
+    from scipy.io import loadmat
+
+    files = ("BFM_UV.mat", "indices.npy")
+    uv_fp, indices_fp = (
+        find_asset(folder / name if folder else Path("configs") / name) for name in files
+    )
+    try:
+        full, indices = loadmat(uv_fp)["UV"], load_arrays(indices_fp)
+        return full[indices]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise AssetError(f"cannot read texture coordinates from {uv_fp}: {error}") from error

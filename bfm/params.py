@@ -107,6 +107,18 @@ class ParamLayout:
         spliced[..., self.expression] = expression
         return spliced
 
+    def adapt(self, parts: FaceParams) -> np.ndarray:
+        """Join parts that another layout's network made, (num_params,) float32.
+
+        The leading coefficients of the bases mean the same in all layouts: missing ones
+        are zero, and ones beyond this layout are dropped.
+        """
+        shape, expression = np.zeros(self.shape_dim), np.zeros(self.exp_dim)
+        for own, foreign in ((shape, parts.shape), (expression, parts.expression)):
+            common = min(len(own), len(foreign))
+            own[:common] = foreign[:common]
+        return self.join(FaceParams(parts.pose, shape, expression))
+
     def _check(self, params: np.ndarray) -> None:
         if params.ndim < 1 or params.shape[-1] != self.num_params:
             raise ValueError(

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import stat
 import warnings
 from pathlib import Path
 from typing import Any, Optional
@@ -34,8 +35,10 @@ def open_export(spec: NetworkSpec, weights: Path, gpu_id: Optional[int] = None) 
     ------
     ModuleNotFoundError : an export is needed, and torch or onnx is not installed.
     """
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    places = (weights.with_suffix(".export.onnx"), _cache_folder() / f"{digest[:16]}.export.onnx")
+    digest = _sha256(weights)
+    places = [_cache_folder() / f"{digest[:16]}.export.onnx"]
+    if weights.parent.stat().st_mode & stat.S_IWUSR:  # os.access would let root write anywhere
+        places.insert(0, weights.with_suffix(".export.onnx"))
     for place in filter(Path.is_file, places):
         try:
             backend = OnnxBackend(place, gpu_id)
@@ -44,21 +47,20 @@ def open_export(spec: NetworkSpec, weights: Path, gpu_id: Optional[int] = None) 
             continue
         if backend.session.get_modelmeta().custom_metadata_map.get(_HASH_KEY) == digest:
             return backend
-    graph = export_onnx(spec, weights, digest)
+    graph = export_onnx(spec, weights)
     for place in places:
         try:
             return OnnxBackend(write_bytes(place, graph), gpu_id)
         except OutputError as error:
             logger.info("%s", error)
-    raise OutputError(f"cannot keep the ONNX export of {weights}: tried {places[0]} and {places[1]}")
+    tried = " and ".join(map(str, places))
+    raise OutputError(f"cannot keep the ONNX export of {weights}: tried {tried}")
 
 
-def export_onnx(spec: NetworkSpec, weights: Path, digest: str) -> bytes:
+def export_onnx(spec: NetworkSpec, weights: Path) -> bytes:
     """Export a checkpoint and return the graph, once it gives the module's own numbers.
 
-    Parameters
-    ----------
-    digest : SHA-256 of the checkpoint, stored in the graph.
+    The graph's metadata holds the checkpoint's SHA-256.
     """
     import onnx
     import torch
@@ -84,7 +86,7 @@ def export_onnx(spec: NetworkSpec, weights: Path, digest: str) -> bytes:
         )
     model = onnx.load_from_string(stream.getvalue())
     entry = model.metadata_props.add()
-    entry.key, entry.value = _HASH_KEY, digest
+    entry.key, entry.value = _HASH_KEY, _sha256(weights)
     graph = model.SerializeToString()
     check_same_numbers(graph, module, spec)
     return graph
@@ -113,6 +115,10 @@ def check_same_numbers(graph: Any, module: Any, spec: NetworkSpec) -> None:
             if not np.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE):
                 worst = np.abs(ours - theirs).max()
                 raise AssetError(f"the ONNX export's {name!r} is off by {worst} for input {shape}")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _cache_folder() -> Path:

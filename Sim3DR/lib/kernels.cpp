@@ -104,12 +104,22 @@ Range covered_range(float a, float b, float c, std::int64_t size) {
             high < static_cast<float>(size - 1) ? static_cast<std::int64_t>(high) : size - 1};
 }
 
+// The least barycentric weight that counts as inside, given how the weight changes with
+// the pixel. Of two triangles that share an edge, one takes the pixels on it: the one that
+// still covers them when they move a little up (along a horizontal edge: left), with a
+// margin for the other's rounding. That leaves no pinholes.
+float inside_from(float along_x, float along_y) {
+    const bool takes_edge = along_y < 0 || (along_y == 0 && along_x < 0);
+    return takes_edge ? -1e-6f : std::numeric_limits<float>::min();
+}
+
 // A triangle set up for its barycentric weights, linear in the pixel's position:
 // w1 = w1x·(x - x0) + w1y·(y - y0), likewise w2, and w0 = 1 - w1 - w2.
 struct Triangle {
     Vec3 a, b, c;
     Range columns, rows;
     float w1x, w1y, w2x, w2y;
+    float inside0, inside1, inside2;  // the least weights inside
 
     // False where nothing can be covered.
     bool set(const float *vertices, const std::int32_t *corners, std::int64_t width,
@@ -127,6 +137,9 @@ struct Triangle {
         const float inverse = 1 / doubled_area;
         w1x = ac.y * inverse, w1y = -ac.x * inverse;
         w2x = -ab.y * inverse, w2y = ab.x * inverse;
+        inside0 = inside_from(-w1x - w2x, -w1y - w2y);
+        inside1 = inside_from(w1x, w1y);
+        inside2 = inside_from(w2x, w2y);
         return true;
     }
 };
@@ -209,7 +222,7 @@ void rasterize(Canvas<Pixel> canvas, const float *vertices, const std::int32_t *
                 const float dx = static_cast<float>(x) - t.a.x;
                 const float w1 = t.w1x * dx + t.w1y * dy, w2 = t.w2x * dx + t.w2y * dy;
                 const float w0 = 1 - w1 - w2;
-                if (!(w0 > 0 && w1 > 0 && w2 > 0)) continue;
+                if (!(w0 >= t.inside0 && w1 >= t.inside1 && w2 >= t.inside2)) continue;
                 const float depth = w0 * t.a.z + w1 * t.b.z + w2 * t.c.z;
                 if (!(depth > depths[x])) continue;
                 depths[x] = depth;

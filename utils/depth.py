@@ -1,0 +1,36 @@
+"""Draw faces as depth maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+
+from utils.image import emit
+from utils.io import PathLike
+from utils.render import background, paint
+
+
+def _depth_colors(ver: np.ndarray) -> np.ndarray:
+    """Grey (n, 3) in [0, 1]: the vertices' z from the farthest, 0, to the nearest, 1."""
+    z = ver[2] - np.nanmin(ver[2])
+    grey = z / max(float(np.nanmax(z)), np.finfo(np.float32).tiny)
+    return np.repeat(grey[:, None], 3, axis=1)
+
+
+def depth(
+    img: np.ndarray,
+    ver_lst: Sequence[np.ndarray],
+    tri: np.ndarray,
+    show_flag: bool = False,
+    wfp: Optional[PathLike] = None,
+    with_bg_flag: bool = True,
+) -> np.ndarray:
+    """Paint the depth of every face, scaled to its own range, white being near.
+
+    Parameters and result as in `utils.render.render`.
+    """
+    canvas = background(img, with_bg_flag).copy()
+    painted = paint(canvas, ver_lst, tri, [_depth_colors(ver) for ver in ver_lst])
+    return emit(painted, wfp, show_flag)

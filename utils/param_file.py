@@ -1,0 +1,152 @@
+"""Parameter files: what was regressed and transferred, by name, as JSON or NPZ.
+
+The faces `source`, `target` and `result` (the last two one or several) have
+
+    image             file name of the picture
+    image_size        its width and height, pixels
+    roi_box           x0, y0, x1, y1 of the network's crop in it, pixels
+    pose              3x4 matrix [sR | t], pixels of the 120x120 crop, y up
+    shape             coefficients of the shape basis
+    expression        coefficients of the expression basis
+    yaw, pitch, roll  of the head, degrees
+
+and the file has `format`, `version` (of this program) and `config`. In an NPZ the faces'
+entries are named like `target/0/pose`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bfm.params import FaceParams, ParamLayout
+from utils import __version__
+from utils.errors import AssetError, InputError, UsageError
+from utils.faces import Face
+from utils.io import PathLike, load_arrays, write_bytes
+from utils.pose import calc_pose
+
+FORMAT = "face_reenactment parameters 1"
+SUFFIXES = (".json", ".npz")
+
+
+def is_param_file(path: PathLike) -> bool:
+    """Whether a name looks like a parameter file, not like a picture."""
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def _describe(face: Face, layout: ParamLayout) -> dict[str, Any]:
+    pose, shape, expression = layout.split(face.param)
+    yaw, pitch, roll = calc_pose(face.param)[1]
+    return {
+        "image": face.image,
+        "image_size": list(face.image_size),
+        "roi_box": [float(value) for value in face.roi_box],
+        "pose": pose.tolist(),
+        "shape": shape.tolist(),
+        "expression": expression.tolist(),
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+    }
+
+
+def save_params(
+    path: PathLike,
+    layout: ParamLayout,
+    config: Mapping[str, Any],
+    source: Face,
+    targets: Sequence[Face],
+    results: Sequence[Face],
+) -> Path:
+    """Write a parameter file, JSON or NPZ by the name's ending.
+
+    Raises
+    ------
+    UsageError : another ending; OutputError : the place cannot be written.
+    """
+    content = {
+        "format": FORMAT,
+        "version": __version__,
+        "config": dict(config),
+        "source": _describe(source, layout),
+        "target": [_describe(face, layout) for face in targets],
+        "result": [_describe(face, layout) for face in results],
+    }
+    suffix = Path(path).suffix.lower()
+    if suffix == ".json":
+        return write_bytes(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
+    if suffix == ".npz":
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **_flatten(content))
+        return write_bytes(path, buffer.getbuffer())
+    raise UsageError(f"--save_params {path}: the name must end in {' or '.join(SUFFIXES)}")
+
+
+def _flatten(content: Any, prefix: str = "") -> dict[str, np.ndarray]:
+    """Nested dicts, and lists of dicts, as arrays under names joined by '/'."""
+    if isinstance(content, list) and content and isinstance(content[0], dict):
+        content = {str(number): item for number, item in enumerate(content)}
+    if not isinstance(content, dict):
+        # text such as None has no array type that could be read back safely
+        return {prefix: np.asarray("" if content is None else content)}
+    flat: dict[str, np.ndarray] = {}
+    for key, value in content.items():
+        flat.update(_flatten(value, f"{prefix}/{key}" if prefix else key))
+    return flat
+
+
+def load_source(path: PathLike, layout: ParamLayout) -> Face:
+    """Read the source face of a parameter file into the given layout.
+
+    Raises
+    ------
+    InputError : the file is unreadable or no parameter file.
+    """
+    entries = _read_entries(path)
+    try:
+        parts = FaceParams(
+            _numbers(entries, "pose", (3, 4)),
+            _numbers(entries, "shape", (-1,)),
+            _numbers(entries, "expression", (-1,)),
+        )
+        width, height = _numbers(entries, "image_size", (2,)).astype(int)
+        roi_box = _numbers(entries, "roi_box", (4,)).tolist()
+        image = str(entries["image"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"bad parameter file {path}: source {error}") from error
+    return Face(image, (int(width), int(height)), roi_box, layout.adapt(parts))
+
+
+def _read_entries(path: PathLike) -> Mapping[str, Any]:
+    """The entries of the source face, of either kind of file."""
+    try:
+        if Path(path).suffix.lower() == ".npz":
+            arrays = load_arrays(path)
+            prefix = "source/"
+            entries = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
+            form = str(arrays.get("format"))
+        else:
+            content = json.loads(Path(path).read_bytes())
+            content = content if isinstance(content, dict) else {}
+            entries, form = content.get("source"), content.get("format")
+    except (OSError, AssetError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {reason}") from error
+    if form != FORMAT or not isinstance(entries, dict):
+        raise InputError(f"bad parameter file {path}: expected one that --save_params wrote")
+    return entries
+
+
+def _numbers(entries: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(entries[key], np.float64)
+    fits = array.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, array.shape))
+    if not fits or not array.size or not np.isfinite(array).all():
+        wanted = "a list" if shape == (-1,) else f"shape {shape}"
+        raise ValueError(f"{key}: expected finite numbers, {wanted}, got shape {array.shape}")
+    return array
