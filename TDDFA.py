@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Optional
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +19,10 @@ from utils.io import PathLike, load_arrays
 from utils.roi import crop_img, parse_roi_box_from_bbox, parse_roi_box_from_landmark
 from utils.tddfa_util import similar_transform
 
-_ROI_PARSERS = {"box": parse_roi_box_from_bbox, "landmark": parse_roi_box_from_landmark}
+_ROI_PARSERS: dict[str, Callable[[Any], list[float]]] = {
+    "box": parse_roi_box_from_bbox,
+    "landmark": parse_roi_box_from_landmark,
+}
 
 
 class TDDFA:
@@ -41,7 +44,7 @@ class TDDFA:
     UsageError : a bad configuration; AssetError : a missing or damaged file.
     """
 
-    def __init__(self, assets: Optional[PathLike] = None, **cfg: Any) -> None:
+    def __init__(self, assets: PathLike | None = None, **cfg: Any) -> None:
         config = TDDFAConfig.from_mapping(cfg)
         self.config = config
         self.layout = config.layout
@@ -128,7 +131,7 @@ class TDDFA:
 
 
 def _read_mean_std(
-    path: PathLike, num_params: int, assets: Optional[PathLike]
+    path: PathLike, num_params: int, assets: PathLike | None
 ) -> tuple[np.ndarray, np.ndarray]:
     path = find_asset(path, assets)
     content = load_arrays(path)
@@ -153,7 +156,7 @@ def regressor_spec(config: TDDFAConfig, weights_fp: PathLike) -> NetworkSpec:
     )
 
 
-def _open_regressor(config: TDDFAConfig, assets: Optional[PathLike]) -> Network:
+def _open_regressor(config: TDDFAConfig, assets: PathLike | None) -> Network:
     """Open the weights: the graph of a config where it may be used, else the checkpoint."""
     choices = (config.onnx_fp, config.checkpoint_fp)
     weights_fp = next(filter(None, choices if config.engine != "torch" else choices[::-1]))

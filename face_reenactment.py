@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_code, f"error: {message}; see --help\n")
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         description="Transfer the facial expression of a source picture to a target picture.",
         epilog=EPILOG,
@@ -71,7 +71,8 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     files.add_argument("-o", "--output_fp", metavar="FILE",
                        help="result; folders are created, and with several --opt the kind is added "
                             f"to the name (default {RESULTS_FOLDER}/<source>_to_<target>_<opt>)")
-    files.add_argument("--save_params", metavar="FILE", help="write all parameters as .json or .npz")
+    files.add_argument("--save_params", metavar="FILE",
+                       help="write all parameters as .json or .npz")
     faces = parser.add_argument_group("faces and expression")
     faces.add_argument("--source_face", default="largest", metavar="WHICH",
                        help="largest (default), best (score), or a number counted left to right")
@@ -157,7 +158,7 @@ def output_path(args: argparse.Namespace, name: str) -> Path:
 class Reenactor:
     """The detector and the regressor of a config, and what they make of a picture."""
 
-    def __init__(self, config: dict[str, Any], assets: Optional[str]) -> None:
+    def __init__(self, config: dict[str, Any], assets: str | None) -> None:
         self.tddfa = TDDFA(assets=assets, **config)
         checked = self.tddfa.config
         self.face_boxes = FaceBoxes(
@@ -186,7 +187,7 @@ class Reenactor:
         return self.find_faces(read_image(path), path, choice, role)[0]
 
     def transfer(
-        self, source: Face, targets: Sequence[Face], gain: float, neutral: Optional[Face]
+        self, source: Face, targets: Sequence[Face], gain: float, neutral: Face | None
     ) -> list[Face]:
         """The targets with the source's expression: absolute, or relative to a neutral face."""
         layout = self.tddfa.layout
@@ -239,7 +240,7 @@ def reenact(args: argparse.Namespace) -> None:
             show_image(output)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(format="%(message)s")
     args = parse_args(argv)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Optional
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,11 +55,11 @@ class FaceBoxes:
     def __init__(
         self,
         timer_flag: bool = False,
-        weights_fp: Optional[PathLike] = None,
+        weights_fp: PathLike | None = None,
         engine: str = "auto",
         gpu_mode: bool = False,
         gpu_id: int = 0,
-        assets: Optional[PathLike] = None,
+        assets: PathLike | None = None,
     ) -> None:
         self.timer_flag = timer_flag
         spec = NetworkSpec(

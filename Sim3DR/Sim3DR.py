@@ -6,14 +6,12 @@ at integers; triangles are (m, 3) vertex numbers.
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from Sim3DR.lib import kernels
 
 
-def _as_floats(name: str, array: np.ndarray, columns: Optional[int] = 3) -> np.ndarray:
+def _as_floats(name: str, array: np.ndarray, columns: int | None = 3) -> np.ndarray:
     array = np.asarray(array)
     if array.ndim != 2 or (columns is not None and array.shape[1] != columns):
         raise ValueError(f"{name}: expected shape (n, {columns or 'channels'}), got {array.shape}")
@@ -63,10 +61,10 @@ def rasterize(
     vertices: np.ndarray,
     triangles: np.ndarray,
     colors: np.ndarray,
-    bg: Optional[np.ndarray] = None,
-    height: Optional[int] = None,
-    width: Optional[int] = None,
-    channel: Optional[int] = None,
+    bg: np.ndarray | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    channel: int | None = None,
     reverse: bool = False,
 ) -> np.ndarray:
     """Draw a mesh with interpolated vertex colours, hidden surfaces removed.

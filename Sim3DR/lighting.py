@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -71,7 +70,7 @@ class RenderPipeline:
         vertices: np.ndarray,
         triangles: np.ndarray,
         bg: np.ndarray,
-        texture: Optional[np.ndarray] = None,
+        texture: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw the lit mesh over `bg`.
 

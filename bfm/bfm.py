@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +47,7 @@ class BFMModel:
         bfm_fp: PathLike,
         shape_dim: int = 40,
         exp_dim: int = 10,
-        assets: Optional[PathLike] = None,
+        assets: PathLike | None = None,
     ) -> None:
         self.path = find_asset(bfm_fp, assets)
         model = load_arrays(self.path)
@@ -114,7 +114,7 @@ class BFMModel:
             f"of type {keypoints.dtype}",
         )
         self._require(
-            0 <= keypoints.min() and keypoints.max() < self.u.size,
+            keypoints.min() >= 0 and keypoints.max() < self.u.size,
             f"keypoints run from {keypoints.min()} to {keypoints.max()}, but u has "
             f"{self.u.size} rows",
         )
@@ -139,13 +139,13 @@ class BFMModel:
         if tri.shape[1] != 3:
             tri = tri.T
         self._require(
-            0 <= tri.min() and tri.max() < self.num_vertices,
+            tri.min() >= 0 and tri.max() < self.num_vertices,
             f"tri runs from {tri.min()} to {tri.max()}, but there are {self.num_vertices} vertices",
         )
         return np.ascontiguousarray(tri, np.int32)
 
 
-def read_basel_uv(folder: Optional[Path] = None) -> np.ndarray:
+def read_basel_uv(folder: Path | None = None) -> np.ndarray:
     """Read the texture coordinates that 3DDFA_V2 ships for its mesh.
 
     Parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
 
 import numpy as np
 
@@ -17,7 +16,7 @@ def convert_bfm_to_onnx(
     bfm_onnx_fp: PathLike,
     shape_dim: int = 40,
     exp_dim: int = 10,
-    bfm_fp: Optional[PathLike] = None,
+    bfm_fp: PathLike | None = None,
 ) -> Path:
     """Write `R @ (u + w_shp @ alpha_shp + w_exp @ alpha_exp) + offset` as an ONNX graph.
 

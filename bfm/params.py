@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,9 +48,9 @@ class ParamLayout:
     @classmethod
     def resolve(
         cls,
-        num_params: Optional[int] = None,
-        shape_dim: Optional[int] = None,
-        exp_dim: Optional[int] = None,
+        num_params: int | None = None,
+        shape_dim: int | None = None,
+        exp_dim: int | None = None,
     ) -> ParamLayout:
         """Complete a layout from what a config declares of it.
 

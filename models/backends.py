@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class NetworkSpec:
 class OnnxBackend:
     """A graph on onnxruntime."""
 
-    def __init__(self, onnx_fp: PathLike, gpu_id: Optional[int] = None) -> None:
+    def __init__(self, onnx_fp: PathLike, gpu_id: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -73,7 +73,7 @@ class OnnxBackend:
 class TorchBackend:
     """A torch module."""
 
-    def __init__(self, module: Any, gpu_id: Optional[int] = None) -> None:
+    def __init__(self, module: Any, gpu_id: int | None = None) -> None:
         self.device = "cpu" if gpu_id is None else f"cuda:{gpu_id}"
         self.module = module.eval().to(self.device)
 
@@ -89,8 +89,8 @@ class TorchBackend:
 def open_network(
     spec: NetworkSpec,
     engine: str = "auto",
-    gpu_id: Optional[int] = None,
-    assets: Optional[PathLike] = None,
+    gpu_id: int | None = None,
+    assets: PathLike | None = None,
 ) -> Network:
     """Load a network on the engine asked for.
 
@@ -130,7 +130,7 @@ def open_network(
         ) from error
 
 
-def _open_torch(spec: NetworkSpec, weights: Path, gpu_id: Optional[int]) -> TorchBackend:
+def _open_torch(spec: NetworkSpec, weights: Path, gpu_id: int | None) -> TorchBackend:
     if weights.suffix == ".onnx":
         raise UsageError(
             f"--engine torch needs a torch checkpoint (.pth), but the weights are {weights}"

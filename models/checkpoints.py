@@ -64,8 +64,8 @@ def load_model(model: Any, checkpoint_fp: PathLike) -> Any:
             if names
         ]
         raise AssetError(
-            f"the weights {checkpoint_fp} do not fit {type(model).__name__} ({'; '.join(problems)}); "
-            "check arch, widen_factor and num_params in the config"
+            f"the weights {checkpoint_fp} do not fit {type(model).__name__} "
+            f"({'; '.join(problems)}); check arch, widen_factor and num_params in the config"
         )
     model.load_state_dict(state, strict=False)
     return model

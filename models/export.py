@@ -9,7 +9,7 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ _TOLERANCE = 1e-4  # float32 sums in another order differ by about 1e-6 of the o
 logger = logging.getLogger(__name__)
 
 
-def open_export(spec: NetworkSpec, weights: Path, gpu_id: Optional[int] = None) -> OnnxBackend:
+def open_export(spec: NetworkSpec, weights: Path, gpu_id: int | None = None) -> OnnxBackend:
     """Open the ONNX export of the checkpoint `weights`, making it if there is none.
 
     It lies beside the weights or, where that place is read-only, in the user's cache
@@ -77,7 +77,7 @@ def export_onnx(spec: NetworkSpec, weights: Path) -> bytes:
         torch.onnx.export(
             module,
             (torch.zeros(spec.example_shape),),
-            stream,
+            stream,  # type: ignore[arg-type]
             input_names=["input"],
             output_names=list(spec.outputs),
             dynamic_axes=axes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 from utils.errors import AssetError
 
@@ -14,7 +14,7 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 PathLike = Union[str, "os.PathLike[str]"]
 
 
-def candidate_paths(path: PathLike, assets: Optional[PathLike] = None) -> list[Path]:
+def candidate_paths(path: PathLike, assets: PathLike | None = None) -> list[Path]:
     """List the places where `path` may lie, in the order they are tried.
 
     Parameters
@@ -31,7 +31,7 @@ def candidate_paths(path: PathLike, assets: Optional[PathLike] = None) -> list[P
     return [root / path for root in roots]
 
 
-def find_asset(path: PathLike, assets: Optional[PathLike] = None) -> Path:
+def find_asset(path: PathLike, assets: PathLike | None = None) -> Path:
     """Return the first existing place of `path`; see `candidate_paths`.
 
     Raises

@@ -6,7 +6,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Optional
+from typing import Any
 
 import yaml
 
@@ -35,21 +35,21 @@ class TDDFAConfig:
     mode : accepted and unused, as older configs carry it.
     """
 
-    checkpoint_fp: Optional[str] = None
-    onnx_fp: Optional[str] = None
+    checkpoint_fp: str | None = None
+    onnx_fp: str | None = None
     bfm_fp: str = "configs/bfm_noneck_v3.pkl"
     arch: str = "mobilenet"
     widen_factor: float = 1.0
     size: int = 120
-    num_params: Optional[int] = None
-    shape_dim: Optional[int] = None
-    exp_dim: Optional[int] = None
-    param_mean_std_fp: Optional[str] = None
-    detector_fp: Optional[str] = None
+    num_params: int | None = None
+    shape_dim: int | None = None
+    exp_dim: int | None = None
+    param_mean_std_fp: str | None = None
+    detector_fp: str | None = None
     gpu_mode: bool = False
     gpu_id: int = 0
     engine: str = "auto"
-    mode: Optional[str] = None
+    mode: str | None = None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TDDFAConfig:
@@ -94,12 +94,16 @@ class TDDFAConfig:
         ParamLayout.resolve(self.num_params, self.shape_dim, self.exp_dim)
 
 
-_TYPES = {"str": str, "int": int, "float": (int, float), "bool": bool}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+}
 
 
 def _check_type(key: str, value: Any, annotation: str) -> None:
-    optional = annotation.startswith("Optional[")
-    name = annotation[len("Optional[") : -1] if optional else annotation
+    name, _, optional = annotation.partition(" | ")
     if optional and value is None:
         return
     right = isinstance(value, _TYPES[name])
@@ -109,7 +113,7 @@ def _check_type(key: str, value: Any, annotation: str) -> None:
         raise UsageError(f"config: {key} must be {name}, got {value!r}")
 
 
-def load_config(config_fp: PathLike, assets: Optional[PathLike] = None) -> dict[str, Any]:
+def load_config(config_fp: PathLike, assets: PathLike | None = None) -> dict[str, Any]:
     """Read and check a YAML config; relative paths resolve like assets, the current folder first.
 
     Returns

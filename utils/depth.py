@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -24,7 +23,7 @@ def depth(
     ver_lst: Sequence[np.ndarray],
     tri: np.ndarray,
     show_flag: bool = False,
-    wfp: Optional[PathLike] = None,
+    wfp: PathLike | None = None,
     with_bg_flag: bool = True,
 ) -> np.ndarray:
     """Paint the depth of every face, scaled to its own range, white being near.

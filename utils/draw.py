@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -66,7 +65,7 @@ def draw_landmarks(
     img: np.ndarray,
     pts: Sequence[np.ndarray],
     style: str = "fancy",
-    wfp: Optional[PathLike] = None,
+    wfp: PathLike | None = None,
     show_flag: bool = False,
     dense_flag: bool = False,
 ) -> np.ndarray:
@@ -102,7 +101,7 @@ def draw_landmarks(
 def cv_draw_landmark(
     img_ori: np.ndarray,
     pts: np.ndarray,
-    box: Optional[Sequence[float]] = None,
+    box: Sequence[float] | None = None,
     color: Color = GREEN,
     size: int = 1,
 ) -> np.ndarray:

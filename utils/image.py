@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -28,7 +27,7 @@ def as_bgr(img: np.ndarray) -> np.ndarray:
     if img.ndim == 2:
         img = img[..., None]
     if img.ndim != 3 or img.shape[2] not in (1, 3, 4) or img.size == 0:
-        raise ValueError(f"img: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {img.shape}")
+        raise ValueError(f"img: expected (H, W) or (H, W, 1, 3 or 4), got shape {img.shape}")
     if img.dtype == np.uint16:
         img = (img >> 8).astype(np.uint8)
     elif img.dtype.kind == "f":
@@ -50,7 +49,8 @@ def read_image(path: PathLike) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every name on every system
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+        reason = error.strerror or error
+        raise InputError(f"cannot read {path}: {reason}; check the path") from error
     try:
         # IMREAD_COLOR turns by EXIF; ANYDEPTH keeps 16 bits and floats for as_bgr to scale
         img = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None
@@ -97,7 +97,7 @@ def show_image(img: np.ndarray, title: str = "result") -> None:
     plt.close(figure)
 
 
-def emit(img: np.ndarray, wfp: Optional[PathLike] = None, show_flag: bool = False) -> np.ndarray:
+def emit(img: np.ndarray, wfp: PathLike | None = None, show_flag: bool = False) -> np.ndarray:
     """Write `img` to `wfp` if that is given, show it if asked to, and return it."""
     if wfp is not None:
         write_image(wfp, img)

@@ -19,7 +19,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 # All that a pickled dict of numpy arrays refers to, under the module names of
 # numpy 1.x and 2.x. Nothing here can run code or open files.
 _SAFE_BUILTINS = frozenset(
-    "bool bytearray bytes complex dict float frozenset int list range set slice str tuple".split()
+    ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset")
+    + ("int", "list", "range", "set", "slice", "str", "tuple")
 )
 _SAFE_NUMPY = frozenset(
     [("numpy", "ndarray"), ("numpy", "dtype")]
@@ -79,7 +80,7 @@ def load_arrays(path: PathLike) -> Any:
     raise AssetError(f"cannot read {path}: expected a .npy, .npz or .pkl file")
 
 
-def write_bytes(path: PathLike, data: Union[bytes, memoryview]) -> Path:
+def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
     """Write `data` to `path` through a temporary name beside it, creating its folder.
 
     A reader sees the old file or the new one, never a part of it.

@@ -83,7 +83,7 @@ def save_params(
         return write_bytes(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
     if suffix == ".npz":
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **_flatten(content))
+        np.savez_compressed(buffer, **_flatten(content))  # type: ignore[arg-type]
         return write_bytes(path, buffer.getbuffer())
     raise UsageError(f"--save_params {path}: the name must end in {' or '.join(SUFFIXES)}")
 
@@ -125,6 +125,8 @@ def load_source(path: PathLike, layout: ParamLayout) -> Face:
 
 def _read_entries(path: PathLike) -> Mapping[str, Any]:
     """The entries of the source face, of either kind of file."""
+    entries: Any
+    form: Any
     try:
         if Path(path).suffix.lower() == ".npz":
             arrays = load_arrays(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -18,9 +17,9 @@ def pncc(
     ver_lst: Sequence[np.ndarray],
     tri: np.ndarray,
     show_flag: bool = False,
-    wfp: Optional[PathLike] = None,
+    wfp: PathLike | None = None,
     with_bg_flag: bool = True,
-    ncc: Optional[np.ndarray] = None,
+    ncc: np.ndarray | None = None,
 ) -> np.ndarray:
     """Paint every vertex in the colour of its place on the mean face.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from math import asin, atan2, cos, degrees, pi
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -93,7 +92,7 @@ def viz_pose(
     param_lst: Sequence[np.ndarray],
     ver_lst: Sequence[np.ndarray],
     show_flag: bool = False,
-    wfp: Optional[PathLike] = None,
+    wfp: PathLike | None = None,
 ) -> np.ndarray:
     """Draw a box around every head that turns with it, on a copy of `img`.
 

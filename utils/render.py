@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -49,7 +48,7 @@ def render(
     tri: np.ndarray,
     alpha: float = 0.6,
     show_flag: bool = False,
-    wfp: Optional[PathLike] = None,
+    wfp: PathLike | None = None,
     with_bg_flag: bool = True,
 ) -> np.ndarray:
     """Draw every face as a lit mask.

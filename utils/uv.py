@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -50,8 +49,8 @@ def uv_tex(
     uv_w: int = 256,
     uv_c: int = 3,
     show_flag: bool = False,
-    wfp: Optional[PathLike] = None,
-    uv: Optional[np.ndarray] = None,
+    wfp: PathLike | None = None,
+    uv: np.ndarray | None = None,
 ) -> np.ndarray:
     """Sample the picture at every face's vertices and draw it into the texture map.
 

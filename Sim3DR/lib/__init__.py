@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 try:
-    from Sim3DR.lib import kernels_binding as kernels
+    from Sim3DR.lib import kernels_binding as kernels  # type: ignore[attr-defined]
 except ImportError as error:
     raise ImportError(
         "Sim3DR's native extension is not built for this Python: run "

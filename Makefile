@@ -1,0 +1,52 @@
+# `make demo` and `make test` set up everything they need in .venv.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+KERNELS := Sim3DR/lib/kernels.cpp Sim3DR/lib/kernels.h Sim3DR/lib/kernels_binding.pyx setup.py
+INPUTS := examples/inputs
+RESULTS := examples/results
+CONFIG ?= configs/mb05_120x120.yml
+
+.PHONY: demo test lint sanitize build clean
+.DELETE_ON_ERROR:
+
+demo: build
+	$(PY) face_reenactment.py -c $(CONFIG) -s $(INPUTS)/astronaut.png -t $(INPUTS)/grace_hopper.jpg \
+	    --opt 3d,panel -o $(RESULTS)/
+	$(PY) face_reenactment.py -c $(CONFIG) -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
+	    --opt 3d,panel -o $(RESULTS)/
+
+test: build $(VENV)/dev
+	$(PY) -m pytest
+
+lint: $(VENV)/dev
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+# The kernels under AddressSanitizer and UBSan against random meshes, in a copy of the tree.
+SANITIZED := build/sanitize
+SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) $(shell $${CXX:-g++} -print-file-name=libstdc++.so)
+sanitize: $(VENV)/dev
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
+	cp -r Sim3DR setup.py tests/test_fuzz_sim3dr.py $(SANITIZED)/ && rm -f $(SANITIZED)/Sim3DR/lib/*.so
+	cd $(SANITIZED) && SANITIZE=1 $(CURDIR)/$(PY) setup.py -q build_ext --inplace
+	cd $(SANITIZED) && LD_PRELOAD="$(SANITIZER_LIBS)" ASAN_OPTIONS=detect_leaks=0 \
+	    $(CURDIR)/$(PY) -m pytest -q -p no:cacheprovider test_fuzz_sim3dr.py
+
+build: $(VENV)/runtime $(VENV)/kernels
+
+$(VENV)/runtime: requirements.txt
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt requirements-torch.txt $(VENV)/runtime
+	$(PY) -m pip install --quiet --requirement requirements-dev.txt
+	touch $@
+
+$(VENV)/kernels: $(KERNELS) $(VENV)/runtime
+	$(PY) setup.py --quiet build_ext --inplace
+	touch $@
+
+clean:
+	rm -rf $(VENV) build $(RESULTS) Sim3DR/lib/kernels_binding.cpp Sim3DR/lib/*.so
