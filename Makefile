@@ -49,4 +49,5 @@ $(VENV)/kernels: $(KERNELS) $(VENV)/runtime
 	touch $@
 
 clean:
-	rm -rf $(VENV) build $(RESULTS) Sim3DR/lib/kernels_binding.cpp Sim3DR/lib/*.so
+	rm -rf $(VENV) build Sim3DR/lib/kernels_binding.cpp Sim3DR/lib/*.so
+	git clean -fdqX $(RESULTS)

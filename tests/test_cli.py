@@ -1,0 +1,254 @@
+"""The command line as users run it: a process, its files, its one line on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from utils.views import VIEWS
+
+ROOT = Path(__file__).resolve().parent.parent
+SMILE = ROOT / "examples/inputs/astronaut.png"
+CALM = ROOT / "examples/inputs/grace_hopper.jpg"
+CONFIG = "configs/mb05_120x120.yml"
+
+
+def run(*arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Run the program; without a display, as in a batch job."""
+    env = {**os.environ, **environment}
+    env.pop("DISPLAY", None)
+    command = [sys.executable, str(ROOT / "face_reenactment.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120)
+
+
+def fails(result: subprocess.CompletedProcess, code: int, *words: str) -> None:
+    """Assert the exit code and one line on stderr that holds all `words`."""
+    assert result.returncode == code, result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    for word in words:
+        assert word in result.stderr
+
+
+@pytest.fixture(scope="module")
+def reenact(assets):
+    """Run the program on our pair of pictures with real weights."""
+
+    def call(*arguments: object, source: object = SMILE, target: object = CALM):
+        return run("--assets", assets, "-c", CONFIG, "-s", source, "-t", target, *arguments)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def everything(reenact, tmp_path_factory):
+    """One run with every kind of output and saved parameters, in a folder yet to be made."""
+    folder = tmp_path_factory.mktemp("cli") / "new" / "folder"
+    params = folder / "params.json"
+    result = reenact("--opt", ",".join(VIEWS), "-o", folder / "out.png", "--save_params", params)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_every_kind_of_output(everything):
+    folder, result = everything
+    names = {f"out_{name}{v.suffixes[0] if v.suffixes else '.png'}" for name, v in VIEWS.items()}
+    assert {path.name for path in folder.iterdir()} == names | {"params.json"}
+    target = cv2.imread(str(CALM))
+    overlay = cv2.imread(str(folder / "out_3d.png"))
+    assert overlay.shape == target.shape
+    changed = np.abs(overlay.astype(int) - target).max(axis=2) > 8
+    assert 0.05 < changed.mean() < 0.5  # the face, not the whole picture
+    assert not changed[:60].any() and not changed[-150:].any()  # above and below it
+    assert "face 1 of 1" in result.stdout and str(folder / "out_3d.png") in result.stdout
+
+
+def test_saved_parameters_name_source_target_and_result(everything):
+    content = json.loads((everything[0] / "params.json").read_text())
+    source, target, result = content["source"], content["target"][0], content["result"][0]
+    assert result["expression"] == source["expression"] != target["expression"]
+    assert result["shape"] == target["shape"] and result["pose"] == target["pose"]
+    assert abs(target["yaw"]) < 20 and source["image"] == SMILE.name
+
+
+def test_expression_replays_from_parameters_without_the_photo(everything, reenact, tmp_path):
+    folder, _ = everything
+    out = tmp_path / "out.png"
+    assert reenact("-o", out, source=folder / "params.json").returncode == 0
+    np.testing.assert_array_equal(cv2.imread(str(out)), cv2.imread(str(folder / "out_3d.png")))
+
+
+def test_gain_and_relative_transfer(everything, reenact, tmp_path):
+    """With the source itself as neutral, the target keeps its own expression."""
+    out = tmp_path / "p.npz"
+    params = everything[0] / "params.json"
+    rest = ["-o", tmp_path / "o.png", "--save_params", out, "--exp_gain", "1.7"]
+    assert reenact("--neutral_img_fp", params, *rest, source=params).returncode == 0
+    with np.load(out) as relative:
+        kept = relative["result/0/expression"], relative["target/0/expression"]
+    np.testing.assert_allclose(*kept, atol=1e-6)
+    assert reenact(*rest, source=params).returncode == 0
+    with np.load(out) as absolute:
+        scaled = absolute["result/0/expression"], 1.7 * absolute["source/expression"]
+    np.testing.assert_allclose(*scaled, rtol=1e-5)
+
+
+def test_all_faces_of_a_picture_get_the_expression(everything, reenact, assets, tmp_path):
+    group, out = assets / "examples/inputs/trump_hillary.jpg", tmp_path / "p.json"
+    result = reenact("--target_face", "all", "--opt", "mask", "-o", tmp_path / "m.png",
+                     "--save_params", out, source=everything[0] / "params.json", target=group)
+    assert result.returncode == 0 and "face 1, 2 of 2" in result.stdout
+    content = json.loads(out.read_text())
+    for face in content["result"]:
+        assert face["expression"] == content["source"]["expression"]
+    opaque = cv2.imread(str(tmp_path / "m.png"), cv2.IMREAD_UNCHANGED)[..., 3] > 0
+    half = opaque.shape[1] // 2
+    assert opaque[:, :half].any() and opaque[:, half:].any()
+
+
+def test_faces_are_counted_from_the_left(reenact, assets, everything, tmp_path):
+    group, out = assets / "examples/inputs/emma.jpg", tmp_path / "p.json"
+    lefts = []
+    for number in (1, 2, 3):
+        assert reenact("--target_face", number, "-o", tmp_path / "o.jpg", "--save_params", out,
+                       source=everything[0] / "params.json", target=group).returncode == 0
+        lefts.append(json.loads(out.read_text())["target"][0]["roi_box"][0])
+    assert lefts == sorted(lefts) and lefts[0] < lefts[2]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--engine", "torch"),  # torch in place of onnxruntime
+        ("--onnx",),  # the original's switch
+        ("--mode", "cpu", "--show_flag", "false"),  # the original's defaults, spelled out
+    ],
+)
+def test_engines_draw_the_same_picture(everything, reenact, tmp_path, options):
+    if "torch" in options:
+        pytest.importorskip("torch", reason="torch is not installed")
+    out = tmp_path / "out.png"
+    assert reenact(*options, "-o", out).returncode == 0
+    difference = np.abs(cv2.imread(str(out)).astype(int)
+                        - cv2.imread(str(everything[0] / "out_3d.png")))
+    assert difference.mean() < 0.05
+
+
+def test_alpha_and_background(everything, reenact, tmp_path):
+    params = everything[0] / "params.json"
+    out = tmp_path / "out.png"
+    assert reenact("--alpha", 0, "-o", out, source=params).returncode == 0
+    np.testing.assert_array_equal(cv2.imread(str(out)), cv2.imread(str(CALM)))
+    assert reenact("--with_bg_flag", "false", "-o", out, source=params).returncode == 0
+    assert (cv2.imread(str(out))[:60] == 0).all()
+
+
+def test_default_output_name(assets, tmp_path):
+    result = run("--assets", assets, "-c", ROOT / CONFIG, "-s", SMILE, "-t", CALM, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "examples/results/astronaut_to_grace_hopper_3d.jpg").is_file()
+
+
+def test_assets_from_the_environment_and_a_name_with_accents(assets, tmp_path):
+    picture = tmp_path / "père et 母.png"
+    picture.write_bytes(SMILE.read_bytes())
+    out = tmp_path / "ausgabe ü.png"
+    result = run("-c", CONFIG, "-s", picture, "-t", CALM, "-o", out,
+                 FACE_REENACTMENT_ASSETS=str(assets))
+    assert result.returncode == 0 and out.stat().st_size > 0
+
+
+def test_help_shows_groups_examples_and_exit_codes():
+    text = run("--help").stdout
+    assert text.count("python face_reenactment.py") >= 3
+    for word in ("files:", "faces and expression:", "output:", "exit codes:", "--neutral_img_fp"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--opt", "3d,hologram"), "hologram"),  # unknown kind of output
+        (("--alpha", "2"), "--alpha"),  # out of range
+        (("--exp_gain", "nan"), "--exp_gain"),  # not finite
+        (("--source_face", "all"), "--source_face"),  # only targets can be several
+        (("--target_face", "0"), "--target_face"),  # numbers start at 1
+        (("--save_params", "p.txt"), "p.txt"),  # neither JSON nor NPZ
+        (("--opt", "mask", "-o", "m.jpg"), "m.jpg"),  # JPEG has no transparency
+        (("--opt", "ply", "-o", "m.png"), "m.png"),  # a mesh is no picture
+        (("--onnx", "--engine", "torch"), "--onnx"),  # contradiction
+        (("--config", "configs/none.yml"), "configs/none.yml"),  # no such config
+        (("--frobnicate",), "--frobnicate"),  # no such option
+        (("--show_flag", "maybe"), "--show_flag"),  # neither true nor false
+    ],
+)
+def test_bad_usage(options, word):
+    fails(run("-s", SMILE, "-t", CALM, *options), 2, word)
+
+
+def test_bad_config_names_the_key_and_the_nearest(tmp_path):
+    config = tmp_path / "c.yml"
+    config.write_text("checkpoint_fp: w.pth\nwiden_facto: 0.5\n")
+    fails(run("-s", SMILE, "-t", CALM, "-c", config), 2, "c.yml", "widen_facto", "widen_factor")
+
+
+def test_gpu_without_cuda_says_so(assets, reenact):
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    fails(reenact("--mode", "gpu"), 2, "CUDA")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,  # no such file
+        b"",  # empty file
+        b"this is text, not a picture",  # not an image
+        SMILE.read_bytes()[:2000],  # a download that broke off
+    ],
+)
+def test_unreadable_target(tmp_path, content):
+    picture = tmp_path / "bad.png"
+    if content is not None:
+        picture.write_bytes(content)
+    fails(run("-s", SMILE, "-t", picture), 3, "bad.png")
+
+
+def test_damaged_parameter_file(reenact, tmp_path):
+    params = tmp_path / "p.json"
+    params.write_text('{"source": 5}')
+    fails(reenact(source=params), 3, "p.json")
+
+
+def test_no_face_leaves_no_output(reenact, tmp_path):
+    sky, out = tmp_path / "sky.png", tmp_path / "out.png"
+    cv2.imwrite(str(sky), np.full((200, 300, 3), (230, 180, 120), np.uint8))
+    fails(reenact("-o", out, target=sky), 4, "sky.png")
+    assert not out.exists()
+
+
+def test_face_number_out_of_range(reenact):
+    fails(reenact("--target_face", 7), 4, "7", "grace_hopper.jpg", "1 face")
+
+
+def test_missing_weights_list_every_place_tried(tmp_path):
+    """A config whose weights are nowhere, with an assets folder that is empty."""
+    config = tmp_path / "c.yml"
+    config.write_text("onnx_fp: weights/nowhere.onnx\nbfm_fp: configs/nowhere.npz\n")
+    result = run("-s", SMILE, "-t", CALM, "-c", config, "--assets", tmp_path)
+    fails(result, 5, str(ROOT / "configs/nowhere.npz"), str(tmp_path / "configs/nowhere.npz"))
+
+
+def test_unwritable_output(reenact, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    fails(reenact("-o", blocker / "out.png"), 6, "out.png")
+    assert blocker.read_text() == "not a folder"
