@@ -16,24 +16,22 @@ from utils.errors import AssetError, OutputError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
-# All that a pickled dict of numpy arrays refers to, under the module names of
-# numpy 1.x and 2.x. Nothing here can run code or open files.
+# All that a pickled dict of numpy arrays refers to, under the module names of numpy 1.x.
+# Nothing here can run code or open files.
 _SAFE_BUILTINS = frozenset(
     ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset")
     + ("int", "list", "range", "set", "slice", "str", "tuple")
 )
 _SAFE_NUMPY = frozenset(
-    [("numpy", "ndarray"), ("numpy", "dtype")]
-    + [
-        (f"numpy.{core}.{module}", name)
-        for core in ("core", "_core")
-        for module, name in (
-            ("multiarray", "_reconstruct"),
-            ("multiarray", "scalar"),
-            ("numeric", "_frombuffer"),
-        )
+    [
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core.multiarray", "scalar"),
+        ("numpy.core.numeric", "_frombuffer"),
     ]
 )
+_NUMPY_CORE = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
 
 
 class ArrayUnpickler(pickle.Unpickler):
@@ -42,8 +40,10 @@ class ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "builtins" and name in _SAFE_BUILTINS:
             return super().find_class(module, name)
-        if (module, name) in _SAFE_NUMPY:
-            return super().find_class(module, name)
+        # numpy 2 moved its core; a pickle of either numpy has to load under the other
+        old_module = module.replace("numpy._core", "numpy.core")
+        if (old_module, name) in _SAFE_NUMPY:
+            return super().find_class(old_module.replace("numpy.core", _NUMPY_CORE), name)
         if (module, name) == ("_codecs", "encode"):  # how Python 2 protocols carry bytes
             return _encode_latin1
         raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is no plain data")
