@@ -11,7 +11,7 @@ import numpy as np
 from bfm import BFMModel
 from models import ARCHITECTURES
 from models.backends import Network, NetworkSpec, open_network
-from utils.assets import find_asset
+from utils.assets import candidate_paths, find_asset
 from utils.config import TDDFAConfig
 from utils.errors import AssetError
 from utils.image import as_bgr
@@ -157,8 +157,10 @@ def regressor_spec(config: TDDFAConfig, weights_fp: PathLike) -> NetworkSpec:
 
 
 def _open_regressor(config: TDDFAConfig, assets: PathLike | None) -> Network:
-    """Open the weights: the graph of a config where it may be used, else the checkpoint."""
-    choices = (config.onnx_fp, config.checkpoint_fp)
-    weights_fp = next(filter(None, choices if config.engine != "torch" else choices[::-1]))
-    gpu_id = config.gpu_id if config.gpu_mode else None
-    return open_network(regressor_spec(config, weights_fp), config.engine, gpu_id, assets)
+    """Open the graph of a config, where there is one and it may be used, else the checkpoint."""
+    named = [fp for fp in (config.onnx_fp, config.checkpoint_fp) if fp]
+    if config.engine == "torch":
+        named.reverse()
+    there = (fp for fp in named if any(p.is_file() for p in candidate_paths(fp, assets)))
+    spec = regressor_spec(config, next(there, named[0]))
+    return open_network(spec, config.engine, config.gpu_id if config.gpu_mode else None, assets)
