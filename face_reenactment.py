@@ -244,7 +244,7 @@ def reenact(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(format="%(message)s")
-    cv2.setLogLevel(0)  # what goes wrong is ours to report
+    cv2.setLogLevel(0)  # type: ignore[attr-defined]  # errors are ours to report
     args = parse_args(argv)
     try:
         reenact(args)

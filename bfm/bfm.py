@@ -53,7 +53,9 @@ class BFMModel:
         model = load_arrays(self.path)
         self._require(isinstance(model, dict), "expected a dict of arrays")
         for key in ("u", "w_shp", "w_exp", "keypoints"):
-            self._require(isinstance(model.get(key), np.ndarray), f"no array {key!r}")
+            array = model.get(key)
+            self._require(isinstance(array, np.ndarray), f"no array {key!r}")
+            self._require(array.dtype.kind in "fiu", f"{key!r} holds no numbers")
         rows = model["u"].size
         self._require(rows > 0 and rows % 3 == 0, f"u has {rows} numbers, no multiple of 3")
         self.u = np.ascontiguousarray(model["u"], np.float32).reshape(rows, 1)

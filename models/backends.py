@@ -13,7 +13,7 @@ import numpy as np
 
 from utils.assets import find_asset
 from utils.errors import AssetError, UsageError
-from utils.io import PathLike
+from utils.io import PathLike, one_line
 
 ENGINES = ("auto", "onnx", "torch")
 _TORCH_HINT = "install torch and onnx (pip install -r requirements-torch.txt)"
@@ -54,8 +54,7 @@ class OnnxBackend:
         try:
             self.session = onnxruntime.InferenceSession(str(onnx_fp), options, providers=providers)
         except Exception as error:  # onnxruntime's errors share no public base class
-            reason = str(error).splitlines()[0]
-            raise AssetError(f"cannot load the graph {onnx_fp}: {reason}") from error
+            raise AssetError(f"cannot load the graph {onnx_fp}: {one_line(error)}") from error
         if gpu_id is not None and "CUDAExecutionProvider" not in self.session.get_providers():
             raise UsageError(f"onnxruntime could not open CUDA device {gpu_id}; use --mode cpu")
         graph_input = self.session.get_inputs()[0]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any
 
 from utils.errors import AssetError
-from utils.io import PathLike
+from utils.io import DAMAGED, PathLike, one_line
 
 
 def read_state_dict(checkpoint_fp: PathLike) -> dict[str, Any]:
@@ -23,9 +22,8 @@ def read_state_dict(checkpoint_fp: PathLike) -> dict[str, Any]:
 
     try:
         content = torch.load(checkpoint_fp, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise AssetError(f"cannot read the weights {checkpoint_fp}: {reason}") from error
+    except (OSError, *DAMAGED) as error:
+        raise AssetError(f"cannot read the weights {checkpoint_fp}: {one_line(error)}") from error
     if isinstance(content, dict) and "state_dict" in content:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(hasattr(t, "shape") for t in content.values()):

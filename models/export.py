@@ -18,7 +18,7 @@ from utils.errors import AssetError, OutputError
 from utils.io import write_bytes
 
 _OPSET = 13
-_HASH_KEY = "weights_sha256"
+_HASH_KEY = "exported_from"
 _TOLERANCE = 1e-4  # float32 sums in another order differ by about 1e-6 of the outputs
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,14 @@ def open_export(spec: NetworkSpec, weights: Path, gpu_id: int | None = None) -> 
     """Open the ONNX export of the checkpoint `weights`, making it if there is none.
 
     It lies beside the weights or, where that place is read-only, in the user's cache
-    folder. The graph carries the checkpoint's SHA-256, so changed weights are exported
-    anew.
+    folder. The graph carries a fingerprint of the checkpoint, so changed weights are
+    exported anew.
 
     Raises
     ------
     ModuleNotFoundError : an export is needed, and torch or onnx is not installed.
     """
-    digest = _sha256(weights)
+    digest = _fingerprint(spec, weights)
     places = [_cache_folder() / f"{digest[:16]}.export.onnx"]
     if weights.parent.stat().st_mode & stat.S_IWUSR:  # os.access would let root write anywhere
         places.insert(0, weights.with_suffix(".export.onnx"))
@@ -60,7 +60,7 @@ def open_export(spec: NetworkSpec, weights: Path, gpu_id: int | None = None) -> 
 def export_onnx(spec: NetworkSpec, weights: Path) -> bytes:
     """Export a checkpoint and return the graph, once it gives the module's own numbers.
 
-    The graph's metadata holds the checkpoint's SHA-256.
+    The graph's metadata holds the fingerprint of what it was exported from.
     """
     import onnx
     import torch
@@ -86,7 +86,7 @@ def export_onnx(spec: NetworkSpec, weights: Path) -> bytes:
         )
     model = onnx.load_from_string(stream.getvalue())
     entry = model.metadata_props.add()
-    entry.key, entry.value = _HASH_KEY, _sha256(weights)
+    entry.key, entry.value = _HASH_KEY, _fingerprint(spec, weights)
     graph = model.SerializeToString()
     check_same_numbers(graph, module, spec)
     return graph
@@ -117,8 +117,10 @@ def check_same_numbers(graph: Any, module: Any, spec: NetworkSpec) -> None:
                 raise AssetError(f"the ONNX export's {name!r} is off by {worst} for input {shape}")
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _fingerprint(spec: NetworkSpec, weights: Path) -> str:
+    """What an export depends on: the checkpoint's content and how it is exported."""
+    how = (_OPSET, spec.example_shape, sorted(spec.dynamic_axes.items()), spec.outputs)
+    return hashlib.sha256(weights.read_bytes() + repr(how).encode()).hexdigest()
 
 
 def _cache_folder() -> Path:

@@ -15,7 +15,7 @@ from models import ARCHITECTURES
 from models.backends import ENGINES
 from utils.assets import find_asset
 from utils.errors import AssetError, UsageError
-from utils.io import PathLike
+from utils.io import PathLike, one_line
 
 
 @dataclass(frozen=True)
@@ -129,8 +129,7 @@ def load_config(config_fp: PathLike, assets: PathLike | None = None) -> dict[str
         with open(path, encoding="utf-8") as stream:
             content = yaml.safe_load(stream)
     except (OSError, AssetError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"cannot read the config {config_fp}: {reason}") from error
+        raise UsageError(f"cannot read the config {config_fp}: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise UsageError(f"bad config {path}: expected `key: value` lines, got {content!r:.60}")
     try:

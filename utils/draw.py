@@ -91,7 +91,7 @@ def draw_landmarks(
             _draw_dense(drawn, face)
             continue
         # line and dot sizes follow the face, so that small faces stay readable
-        extent = float(np.ptp(np.nan_to_num(face[:2]), axis=1).max())
+        extent = min(float(np.ptp(np.nan_to_num(face[:2]), axis=1).max()), max(drawn.shape))
         if style == "fancy" and np.shape(face)[1] == 68:
             _draw_lines(drawn, face, WHITE, max(1, round(extent / 250)))
         draw_points(drawn, face, GREEN, max(1.0, extent / 150))

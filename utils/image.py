@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from utils.errors import InputError, OutputError
-from utils.io import PathLike, write_bytes
+from utils.io import PathLike, one_line, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,7 @@ def read_image(path: PathLike) -> np.ndarray:
     try:
         data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every name on every system
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot read {path}: {reason}; check the path") from error
+        raise InputError(f"cannot read {path}: {one_line(error)}; check the path") from error
     try:
         # IMREAD_COLOR turns by EXIF; ANYDEPTH keeps 16 bits and floats for as_bgr to scale
         img = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH) if data.size else None

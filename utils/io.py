@@ -7,6 +7,7 @@ import os
 import pickle
 import secrets
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Union
 
@@ -22,6 +23,7 @@ _SAFE_BUILTINS = frozenset(
     ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset")
     + ("int", "list", "range", "set", "slice", "str", "tuple")
 )
+_PYTHON2_BUILTINS = {"xrange": "range", "unicode": "str", "long": "int"}  # up to protocol 2
 _SAFE_NUMPY = frozenset(
     [
         ("numpy", "ndarray"),
@@ -31,6 +33,23 @@ _SAFE_NUMPY = frozenset(
         ("numpy.core.numeric", "_frombuffer"),
     ]
 )
+# What decoding a damaged file can raise, besides OSError.
+DAMAGED = (
+    pickle.UnpicklingError,
+    ValueError,
+    ArithmeticError,
+    EOFError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ImportError,
+    MemoryError,
+    RuntimeError,
+    SystemError,  # from numpy, on a garbled array
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 _NUMPY_CORE = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
 
 
@@ -38,8 +57,9 @@ class ArrayUnpickler(pickle.Unpickler):
     """An unpickler that builds numpy arrays and plain builtins and refuses the rest."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "builtins" and name in _SAFE_BUILTINS:
-            return super().find_class(module, name)
+        builtin = _PYTHON2_BUILTINS.get(name, name)
+        if module in ("builtins", "__builtin__") and builtin in _SAFE_BUILTINS:
+            return super().find_class("builtins", builtin)
         # numpy 2 moved its core; a pickle of either numpy has to load under the other
         old_module = module.replace("numpy._core", "numpy.core")
         if (old_module, name) in _SAFE_NUMPY:
@@ -53,6 +73,11 @@ def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"unexpected codec {encoding!r}")
     return text.encode("latin1")
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, on one line of bearable length; the kind of error if it says nothing."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or repr(error)
 
 
 def load_arrays(path: PathLike) -> Any:
@@ -72,11 +97,8 @@ def load_arrays(path: PathLike) -> Any:
         if path.suffix == ".pkl":
             with open(path, "rb") as stream:
                 return ArrayUnpickler(stream).load()
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise AssetError(f"cannot read {path}: {error}") from error
-    except (AttributeError, IndexError, KeyError, TypeError, ImportError, MemoryError) as error:
-        # a damaged pickle stream fails in these ways, too
-        raise AssetError(f"cannot read {path}: damaged ({error!r})") from error
+    except (OSError, *DAMAGED) as error:
+        raise AssetError(f"cannot read {path}: {one_line(error)}") from error
     raise AssetError(f"cannot read {path}: expected a .npy, .npz or .pkl file")
 
 
@@ -91,10 +113,10 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
     """
     path = Path(path)
     target = Path(os.path.realpath(path))  # a link keeps pointing where it points
-    if target.exists() and not target.is_file():
-        raise OutputError(f"cannot write {path}: it exists and is no regular file")
     temporary = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"cannot write {path}: it exists and is no regular file")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "xb") as stream:
@@ -104,9 +126,8 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        reason = error.strerror or error
         raise OutputError(
-            f"cannot write {path}: {reason}; choose a writable place with --output_fp"
+            f"cannot write {path}: {one_line(error)}; choose a writable place"
         ) from error
     return path
 

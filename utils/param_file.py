@@ -28,7 +28,7 @@ from bfm.params import FaceParams, ParamLayout
 from utils import __version__
 from utils.errors import AssetError, InputError, UsageError
 from utils.faces import Face
-from utils.io import PathLike, load_arrays, write_bytes
+from utils.io import PathLike, load_arrays, one_line, write_bytes
 from utils.pose import calc_pose
 
 FORMAT = "face_reenactment parameters 1"
@@ -118,7 +118,7 @@ def load_source(path: PathLike, layout: ParamLayout) -> Face:
         width, height = _numbers(entries, "image_size", (2,)).astype(int)
         roi_box = _numbers(entries, "roi_box", (4,)).tolist()
         image = str(entries["image"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"bad parameter file {path}: source {error}") from error
     return Face(image, (int(width), int(height)), roi_box, layout.adapt(parts))
 
@@ -138,8 +138,7 @@ def _read_entries(path: PathLike) -> Mapping[str, Any]:
             content = content if isinstance(content, dict) else {}
             entries, form = content.get("source"), content.get("format")
     except (OSError, AssetError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {path}: {reason}") from error
+        raise InputError(f"cannot read {path}: {one_line(error)}") from error
     if form != FORMAT or not isinstance(entries, dict):
         raise InputError(f"bad parameter file {path}: expected one that --save_params wrote")
     return entries
@@ -148,7 +147,7 @@ def _read_entries(path: PathLike) -> Mapping[str, Any]:
 def _numbers(entries: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(entries[key], np.float64)
     fits = array.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, array.shape))
-    if not fits or not array.size or not np.isfinite(array).all():
+    if not fits or not array.size or not (np.abs(array) <= np.finfo(np.float32).max).all():
         wanted = "a list" if shape == (-1,) else f"shape {shape}"
         raise ValueError(f"{key}: expected finite numbers, {wanted}, got shape {array.shape}")
     return array

@@ -43,7 +43,7 @@ def rotation_angles(rotation: np.ndarray) -> list[float]:
     sine = float(rotation[2, 0])
     if abs(sine) > _GIMBAL_LIMIT:
         yaw, roll = (pi / 2 if sine > 0 else -pi / 2), 0.0
-        sign = 1 if sine > 0 else -1
+        sign = -1 if sine > 0 else 1
         pitch = atan2(sign * rotation[0, 1], sign * rotation[0, 2])
     else:
         yaw = asin(sine)

@@ -96,5 +96,6 @@ def render_mask(
     pipeline = RenderPipeline()
     for ver in ver_lst:
         mask = pipeline(ver.T, tri, mask)
-    mask[..., 3] = np.rint(mask[..., 3] * np.clip(alpha, 0, 1))
+    # interpolating ones can give a hair less, so the drawn opacity tells only where masks are
+    mask[..., 3] = np.where(mask[..., 3] > 0, round(255 * alpha), 0)
     return mask

@@ -19,6 +19,8 @@ BOX_SHIFT_DOWN = 0.14
 def parse_roi_box_from_bbox(bbox: Sequence[float]) -> list[float]:
     """Turn a detector box `[xmin, ymin, xmax, ymax, ...]` (pixels) into an ROI."""
     left, top, right, bottom = bbox[:4]
+    if not np.isfinite(bbox[:4]).all():
+        raise ValueError(f"bbox: expected four finite numbers, got {list(bbox[:4])}")
     old_size = (right - left + bottom - top) / 2
     center_x = right - (right - left) / 2.0
     center_y = bottom - (bottom - top) / 2.0 + old_size * BOX_SHIFT_DOWN

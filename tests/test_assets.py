@@ -1,0 +1,54 @@
+"""utils.assets: where model files are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import REPO
+
+from utils.assets import ASSETS_ENV, candidate_paths, find_asset
+from utils.errors import AssetError
+
+
+@pytest.mark.parametrize(
+    "named, in_environment, expected",
+    [
+        (None, None, ["{repo}/w/a.pth"]),  # the project alone
+        (None, "/env", ["{repo}/w/a.pth", "/env/w/a.pth"]),  # then the environment's folder
+        ("/arg", None, ["{repo}/w/a.pth", "/arg/w/a.pth"]),  # then the argument's folder
+        ("/arg", "/env", ["{repo}/w/a.pth", "/arg/w/a.pth"]),  # which wins
+    ],
+)
+def test_order_of_places(monkeypatch, named, in_environment, expected):
+    monkeypatch.delenv(ASSETS_ENV, raising=False)
+    if in_environment:
+        monkeypatch.setenv(ASSETS_ENV, in_environment)
+    places = [Path(place.format(repo=REPO)) for place in expected]
+    assert candidate_paths("w/a.pth", named) == places
+
+
+def test_absolute_and_home_paths(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    absolute = tmp_path / "a.pth"
+    assert candidate_paths(absolute, "/arg") == [absolute]
+    assert candidate_paths("~/a.pth", "/arg") == [absolute]
+    assert candidate_paths("w/a.pth", "~")[-1] == tmp_path / "w" / "a.pth"
+
+
+def test_the_project_comes_first(tmp_path):
+    for name in ("setup.py", "only_here.txt"):
+        (tmp_path / name).touch()
+    assert find_asset("setup.py", tmp_path) == REPO / "setup.py"
+    assert find_asset("only_here.txt", tmp_path) == tmp_path / "only_here.txt"
+
+
+def test_the_error_lists_every_place_and_the_remedy(tmp_path):
+    with pytest.raises(AssetError) as caught:
+        find_asset("weights/no.pth", tmp_path)
+    message = str(caught.value)
+    for part in (REPO / "weights/no.pth", tmp_path / "weights/no.pth", "--assets", ASSETS_ENV):
+        assert str(part) in message
+    with pytest.raises(AssetError):  # a folder is no file
+        find_asset("utils", tmp_path)

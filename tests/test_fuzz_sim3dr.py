@@ -1,0 +1,68 @@
+"""Sim3DR on random meshes. `make sanitize` runs this file under ASan and UBSan.
+
+It imports numpy, hypothesis and Sim3DR only: other native libraries would drown the
+sanitizers' reports. More examples: pytest --hypothesis-profile=thorough.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from Sim3DR import RenderPipeline, get_normal, rasterize
+
+pytestmark = pytest.mark.sanitize
+
+NUMBERS = st.one_of(
+    st.floats(width=32),  # anything: NaN, infinities, subnormal, huge
+    st.floats(-4, 20, width=32),  # near the picture
+    st.integers(-2, 18).map(float),  # on pixel centres
+    st.sampled_from([1e-38, 2.0**31, 2.0**63, 3.4e38, -3.4e38]),  # near limits of types
+)
+
+
+@st.composite
+def meshes(draw):
+    """Vertices (n, 3), triangles (m, 3) and the colour count."""
+    count = draw(st.integers(1, 12))
+    numbers = draw(st.lists(NUMBERS, min_size=3 * count, max_size=3 * count))
+    corners = st.lists(st.integers(0, count - 1), min_size=3, max_size=3)
+    tri = draw(st.lists(corners, max_size=12))
+    vertices = np.array(numbers, np.float64).astype(np.float32).reshape(-1, 3)
+    return vertices, np.array(tri, np.int32).reshape(-1, 3)
+
+
+@given(meshes(), st.integers(0, 9), st.integers(0, 9), st.integers(1, 5), st.booleans(), NUMBERS)
+def test_rasterize(mesh, height, width, channels, reverse, color):
+    vertices, tri = mesh
+    colors = np.full((len(vertices), channels), color, np.float32)
+    for dtype in (np.uint8, np.float32):
+        bg = np.ones((height, width, channels), dtype)
+        image = rasterize(vertices, tri, colors, bg=bg, reverse=reverse)
+        assert image.shape == bg.shape
+        assert (bg == 1).all()
+
+
+@given(meshes())
+def test_normals_are_unit_or_zero(mesh):
+    lengths = np.linalg.norm(get_normal(*mesh), axis=1)
+    assert (np.isclose(lengths, 1, atol=1e-3) | (lengths == 0)).all()
+
+
+@given(meshes(), st.lists(NUMBERS, min_size=3, max_size=3), NUMBERS)
+def test_light_stays_in_range(mesh, position, exponent):
+    pipeline = RenderPipeline(light_pos=position, view_pos=position[::-1], specular_exp=exponent)
+    colors = pipeline.light(*mesh)
+    assert ((colors >= 0) & (colors <= 1)).all()
+    assert pipeline(*mesh, np.zeros((7, 6, 3), np.uint8)).shape == (7, 6, 3)
+
+
+@given(meshes(), st.integers(-(2**63), 2**63 - 1))
+def test_indices_out_of_range_are_an_error(mesh, index):
+    vertices, tri = mesh
+    tri = np.concatenate([tri, [[0, 0, index]]]).astype(np.int64)
+    if not 0 <= index < len(vertices):
+        with pytest.raises(ValueError, match="triangles"):
+            get_normal(vertices, tri)

@@ -1,0 +1,226 @@
+"""Pictures: the original's golden ones, and what must hold on any mesh."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PICTURES, grid_mesh, noise
+
+from utils.depth import depth
+from utils.draw import LANDMARK_GROUPS, cv_draw_landmark, draw_landmarks
+from utils.faces import Face
+from utils.functions import get_suffix
+from utils.pncc import pncc
+from utils.pose import viz_pose
+from utils.render import render, render_mask
+from utils.uv import uv_tex
+from utils.views import PANEL_SIZE, VIEWS, Scene
+
+BOXES = [[20, 10, 70, 60], [50, 30, 110, 85]]
+GOLDEN_VIEWS = {
+    "3d": lambda img, dense, sparse, params, t: render(img, dense, t.tri),
+    "3d_nobg": lambda img, dense, sparse, params, t: render(img, dense, t.tri, with_bg_flag=False),
+    "depth": lambda img, dense, sparse, params, t: depth(img, dense, t.tri),
+    "pncc": lambda img, dense, sparse, params, t: pncc(img, dense, t.tri, ncc=t.bfm.ncc),
+    "uv_tex": lambda img, dense, sparse, params, t: uv_tex(img, dense, t.tri, uv=t.bfm.uv),
+    "pose": lambda img, dense, sparse, params, t: viz_pose(img, params, sparse),
+}
+
+
+def assert_pictures_agree(picture, golden_fp):
+    """SPEC section 8: a mean absolute difference under half a grey level."""
+    expected = cv2.imread(str(golden_fp))
+    assert picture.shape == expected.shape
+    assert picture.dtype == np.uint8
+    assert np.abs(picture.astype(int) - expected).mean() < 0.5
+
+
+@pytest.mark.parametrize("view", GOLDEN_VIEWS)
+@pytest.mark.parametrize("name", [n for n in PICTURES if n != "emma"])
+def test_golden_views(open_tddfa, picture, golden, goldens, name, view):
+    tddfa, arrays = open_tddfa("onnx"), golden(name)
+    params, rois = arrays["params"], arrays["roi_boxes"]
+    dense = tddfa.recon_vers(params, rois, dense_flag=True)
+    sparse = tddfa.recon_vers(params, rois)
+    drawn = GOLDEN_VIEWS[view](picture(name), dense, sparse, params, tddfa)
+    assert_pictures_agree(drawn, goldens / f"{name}_{view}.png")
+
+
+@pytest.mark.parametrize(
+    "source, target",
+    [
+        ("JianzhuGuo", "trump_hillary"),  # one way
+        ("trump_hillary", "JianzhuGuo"),  # and back
+    ],
+)
+def test_golden_reenactment(open_tddfa, picture, golden, goldens, source, target):
+    name = f"reenact_{source}_to_{target}"
+    drawn = render(picture(target), [golden(name)["dense"]], open_tddfa("onnx").tri)
+    assert_pictures_agree(drawn, goldens / f"{name}_3d.png")
+
+
+@pytest.fixture
+def scene(tiny_tddfa):
+    """Two faces of a random picture, their expressions swapped."""
+    img = noise()
+    params, rois = tiny_tddfa(img, BOXES)
+    faces = [Face("a.png", (120, 90), roi, param) for param, roi in zip(params, rois)]
+    return Scene(tiny_tddfa, img, faces[0], faces, faces[::-1])
+
+
+def test_every_view(scene):
+    """Each makes a picture or a file of its own, and leaves the target as it is."""
+    before = scene.img.copy()
+    for name, view in VIEWS.items():
+        output = view.compose(scene)
+        assert len(output) > 0
+        assert isinstance(output, bytes) == (name in ("ply", "obj"))
+        if name in ("3d", "2d_sparse", "2d_dense", "depth", "pncc", "pose"):
+            assert output.shape == scene.img.shape
+            assert (output != scene.img).any()
+    assert np.array_equal(scene.img, before)
+
+
+def test_panel_has_a_row_per_face(scene):
+    panel = VIEWS["panel"].compose(scene)
+    rows, columns = panel.shape[0] // 2, panel.shape[1] // 3
+    assert columns == PANEL_SIZE <= rows
+    squares = panel.reshape(2, rows, 3, columns, 3).transpose(0, 2, 1, 3, 4)
+    assert (squares[:, :, :PANEL_SIZE].max(axis=(2, 3, 4)) > 100).all()  # a mask in each
+    assert (squares[:, :, PANEL_SIZE:].max(axis=(2, 3, 4)) > 100).all()  # a label under each
+
+
+def square(x0, x1, z=0.0):
+    """A flat square, vertices (3, 4), and its triangles."""
+    vertices = np.array([[x0, x1, x0, x1], [x0, x0, x1, x1], [z] * 4], np.float32)
+    return vertices, np.array([[0, 1, 2], [1, 3, 2]])
+
+
+def test_render_blends_and_keeps_the_rest():
+    img = noise()
+    vertices, tri = square(20, 40)
+    opaque = render(img, [vertices], tri, alpha=1)
+    half = render(img, [vertices], tri, alpha=0.5)
+    assert np.array_equal(render(img, [vertices], tri, alpha=0), img)
+    assert np.array_equal(render(img, [], tri), img)
+    inside = (slice(21, 40), slice(21, 40))
+    mean = (img[inside].astype(int) + opaque[inside]) / 2
+    assert np.abs(half[inside] - mean).max() <= 0.5
+    changed = (opaque != img).any(axis=2)
+    changed[20:41, 20:41] = False
+    assert not changed.any()
+
+
+@pytest.mark.parametrize("draw", [render, depth])
+def test_without_background(draw):
+    vertices, tri = square(20, 40)
+    drawn = draw(noise(), [vertices], tri, with_bg_flag=False)
+    assert not drawn[:20].any()
+    assert not draw(noise(), [], tri, with_bg_flag=False).any()
+
+
+@pytest.mark.parametrize(
+    "vertices",
+    [
+        square(-300, -200)[0],  # off the picture
+        square(-20, 300)[0],  # larger than the picture
+        np.full((3, 4), np.nan, np.float32),  # not a number
+        np.float32([[20, np.inf, 20, 40], [20, 20, 40, 40], [0] * 4]),  # one corner infinite
+    ],
+)
+@pytest.mark.filterwarnings("ignore:All-NaN")
+def test_any_mesh_can_be_drawn(vertices):
+    img, tri = noise(), square(0, 1)[1]
+    ncc, uv = np.ones((3, 4)), np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    for drawn in (
+        render(img, [vertices], tri),
+        depth(img, [vertices], tri),
+        pncc(img, [vertices], tri, ncc=ncc),
+        draw_landmarks(img, [vertices]),
+        draw_landmarks(img, [vertices], dense_flag=True),
+    ):
+        assert drawn.shape == img.shape
+    assert uv_tex(img, [vertices], tri, uv=uv).shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("alpha, opacity", [(1.0, 255), (0.4, 102), (0.0, 0)])
+def test_mask_is_transparent_elsewhere(alpha, opacity):
+    vertices, tri = square(20, 40)
+    mask = render_mask(noise(), [vertices], tri, alpha)
+    assert mask.shape == (90, 120, 4)
+    assert (mask[21:40, 21:40, 3] == opacity).all()
+    mask[20:41, 20:41] = 0
+    assert not mask.any()
+
+
+def test_depth_runs_from_black_to_white():
+    vertices, tri = square(10, 60)
+    vertices[2] = [5, 15, 5, 15]  # z grows with x
+    row = depth(noise(), [vertices], tri)[30, 11:60].astype(int)
+    assert (row == row[:, :1]).all()  # grey
+    expected = 255 * (np.arange(11, 60) - 10) / 50
+    assert np.abs(row[:, 0] - expected).max() <= 1
+
+
+def test_pncc_paints_the_code():
+    vertices, tri = square(10, 60)
+    drawn = pncc(noise(), [vertices], tri, ncc=np.tile([[0.2], [0.4], [0.8]], 4))
+    assert np.array_equal(drawn[30, 30], [51, 102, 204])
+
+
+def test_uv_tex_of_a_square_is_the_picture():
+    """A mesh whose texture coordinates are its own pixels gives the picture back."""
+    img = cv2.resize(noise(), (64, 64))
+    grid, tri = grid_mesh(64, 64)
+    vertices, uv = grid.T, np.stack([grid[:, 0] / 63, 1 - grid[:, 1] / 63], axis=1)
+    texture = uv_tex(img, [vertices] * 2, tri, uv_h=64, uv_w=64, uv=uv)
+    assert texture.shape == (64, 128, 3)
+    assert np.array_equal(texture[:, :64], texture[:, 64:])
+    inside = slice(1, 63)  # pixels on the outer border may belong to no triangle
+    assert np.abs(texture[inside, inside].astype(int) - img[inside, inside]).max() <= 1
+    assert uv_tex(img, [vertices], tri, 32, 48, 1, uv=uv).shape == (32, 48, 1)
+    assert uv_tex(img, [], tri, uv=uv).shape == (256, 0, 3)
+
+
+def test_draw_landmarks():
+    img = noise()
+    before = img.copy()
+    points = np.random.default_rng(0).uniform(20, 70, (3, 68))
+    fancy, simple = draw_landmarks(img, [points]), draw_landmarks(img, [points], style="simple")
+    assert (fancy != simple).any()
+    assert np.array_equal(draw_landmarks(img, points), fancy)  # one face without a list
+    assert np.array_equal(draw_landmarks(img, []), img)
+    for column, row in np.rint(points[:2].T).astype(int):
+        assert np.abs(simple[row, column].astype(int) - [0, 255, 0]).max() < 130
+    assert np.array_equal(img, before)
+    with pytest.raises(ValueError, match="style"):
+        draw_landmarks(img, [points], style="plain")
+
+
+def test_landmark_groups_cover_all_68_points_once():
+    covered = [i for first, last, _ in LANDMARK_GROUPS for i in range(first, last + 1)]
+    assert covered == list(range(68))
+    closed = [first for first, _, closed in LANDMARK_GROUPS if closed]
+    assert closed == [36, 42, 48, 60]  # eyes, lips
+
+
+def test_cv_draw_landmark():
+    img = noise()
+    before = img.copy()
+    drawn = cv_draw_landmark(img, np.array([[50.0], [40]]), [10, 10, 80, 80], (0, 0, 255), 2)
+    assert drawn[40, 50].tolist() == [0, 0, 255]
+    assert drawn[10, 30].tolist() == [0, 255, 0]
+    assert np.array_equal(img, before)
+
+
+def test_viz_pose_draws_every_head(scene):
+    params, sparse = [face.param for face in scene.results], scene.sparse
+    drawn = viz_pose(scene.img, params, sparse)
+    assert (drawn != viz_pose(scene.img, params[:1], sparse[:1])).any()
+    assert np.array_equal(viz_pose(scene.img, [], []), scene.img)
+
+
+@pytest.mark.parametrize("name, suffix", [("a/b.jpg", ".jpg"), ("b.tar.PNG", ".PNG"), ("b", "")])
+def test_get_suffix(name, suffix):
+    assert get_suffix(name) == suffix
