@@ -25,13 +25,15 @@ lint: $(VENV)/dev
 
 # The kernels under AddressSanitizer and UBSan against random meshes, in a copy of the tree.
 SANITIZED := build/sanitize
-SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) $(shell $${CXX:-g++} -print-file-name=libstdc++.so)
+SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) \
+                 $(shell $${CXX:-g++} -print-file-name=libstdc++.so)
 sanitize: $(VENV)/dev
-	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)
-	cp -r Sim3DR setup.py tests/test_fuzz_sim3dr.py $(SANITIZED)/ && rm -f $(SANITIZED)/Sim3DR/lib/*.so
-	cd $(SANITIZED) && SANITIZE=1 $(CURDIR)/$(PY) setup.py -q build_ext --inplace
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/tests
+	cp -r Sim3DR setup.py pyproject.toml $(SANITIZED)/ && rm -f $(SANITIZED)/Sim3DR/lib/*.so
+	cp tests/conftest.py tests/test_fuzz_sim3dr.py $(SANITIZED)/tests/
+	cd $(SANITIZED) && SANITIZE=1 $(CURDIR)/$(PY) setup.py --quiet build_ext --inplace
 	cd $(SANITIZED) && LD_PRELOAD="$(SANITIZER_LIBS)" ASAN_OPTIONS=detect_leaks=0 \
-	    $(CURDIR)/$(PY) -m pytest -q -p no:cacheprovider test_fuzz_sim3dr.py
+	    $(CURDIR)/$(PY) -m pytest tests --hypothesis-profile=thorough
 
 build: $(VENV)/runtime $(VENV)/kernels
 

@@ -19,7 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-import cv2
 import numpy as np
 
 from FaceBoxes import FaceBoxes
@@ -29,7 +28,7 @@ from utils.assets import ASSETS_ENV
 from utils.config import load_config
 from utils.errors import ReenactmentError, UsageError
 from utils.faces import Face, choose_faces, parse_choice, rank_from_left
-from utils.image import read_image, show_image, write_image
+from utils.image import read_image, show_image, silence_opencv, write_image
 from utils.io import write_bytes
 from utils.param_file import is_param_file, load_source, save_params
 from utils.tddfa_util import str2bool
@@ -244,7 +243,7 @@ def reenact(args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     logging.basicConfig(format="%(message)s")
-    cv2.setLogLevel(0)  # type: ignore[attr-defined]  # errors are ours to report
+    silence_opencv()  # errors are ours to report, in one line
     args = parse_args(argv)
     try:
         reenact(args)

@@ -24,7 +24,7 @@ PICTURES = ("JianzhuGuo", "emma", "trump_hillary")
 ENGINES = ("onnx", "torch")
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)
-settings.register_profile("thorough", max_examples=2000, deadline=None, database=None)
+settings.register_profile("thorough", max_examples=500, deadline=None, database=None)
 settings.load_profile("quick")
 
 

@@ -14,6 +14,12 @@ from utils.io import PathLike, one_line, write_bytes
 logger = logging.getLogger(__name__)
 
 
+def silence_opencv() -> None:
+    """Keep OpenCV from writing warnings of its own to stderr, whatever its release calls that."""
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_level(0)
+
+
 def as_bgr(img: np.ndarray) -> np.ndarray:
     """Bring a picture into contiguous (H, W, 3) uint8 BGR; copies only what it must.
 
