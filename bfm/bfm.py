@@ -6,16 +6,18 @@ in micrometres, y up, z towards the viewer.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bfm.codes import ncc_code
 from utils.assets import find_asset
 from utils.errors import AssetError
 from utils.io import PathLike, load_arrays
 
+PROVISIONED_MODEL = "configs/bfm_noneck.npz"  # what `bfm.provision` writes
 # 3DDFA_V2 ships this model without triangles; they lie in tri.pkl beside it.
 _MODEL_WITHOUT_TRIANGLES = "bfm_noneck_v3.pkl"
 
@@ -49,7 +51,8 @@ class BFMModel:
         exp_dim: int = 10,
         assets: PathLike | None = None,
     ) -> None:
-        self.path = find_asset(bfm_fp, assets)
+        is_ours = Path(bfm_fp).name == Path(PROVISIONED_MODEL).name
+        self.path = find_asset(bfm_fp, assets, "run `python -m bfm.provision`" if is_ours else None)
         model = load_arrays(self.path)
         self._require(isinstance(model, dict), "expected a dict of arrays")
         for key in ("u", "w_shp", "w_exp", "keypoints"):
@@ -76,9 +79,7 @@ class BFMModel:
     @cached_property
     def ncc(self) -> np.ndarray:
         """Normalised coordinate code (3, N) float32: the mean shape, each axis scaled to [0, 1]."""
-        mean = self.u.reshape(-1, 3).T
-        low = mean.min(axis=1, keepdims=True)
-        return np.ascontiguousarray((mean - low) / (mean.max(axis=1, keepdims=True) - low))
+        return ncc_code(self.u.reshape(-1, 3))
 
     @cached_property
     def uv(self) -> np.ndarray:
@@ -147,13 +148,36 @@ class BFMModel:
         return np.ascontiguousarray(tri, np.int32)
 
 
-def read_basel_uv(folder: Path | None = None) -> np.ndarray:
+@lru_cache(maxsize=2)
+def model_of_size(num_vertices: int) -> BFMModel:
+    """The 3DMM in `configs/` whose mesh has that many vertices.
+
+    For callers that have vertices and no model, as programs written for 3DDFA_V2 do.
+
+    Raises
+    ------
+    AssetError : there is no such model.
+    """
+    problems = []
+    for path in (PROVISIONED_MODEL, f"configs/{_MODEL_WITHOUT_TRIANGLES}"):
+        try:
+            model = BFMModel(path)
+        except AssetError as error:
+            problems.append(str(error))
+            continue
+        if model.num_vertices == num_vertices:
+            return model
+        problems.append(f"{model.path} has {model.num_vertices} vertices")
+    raise AssetError(f"no 3DMM of {num_vertices} vertices: {'; '.join(problems)}")
+
+
+def read_basel_uv(folder: Path) -> np.ndarray:
     """Read the texture coordinates that 3DDFA_V2 ships for its mesh.
 
     Parameters
     ----------
     folder : holds BFM_UV.mat (`UV` of the whole mesh) and indices.npy (the vertices kept
-        of it); by default `configs` of the project or the assets folder.
+        of it).
 
     Returns
     -------
@@ -161,10 +185,7 @@ def read_basel_uv(folder: Path | None = None) -> np.ndarray:
     """
     from scipy.io import loadmat
 
-    files = ("BFM_UV.mat", "indices.npy")
-    uv_fp, indices_fp = (
-        find_asset(folder / name if folder else Path("configs") / name) for name in files
-    )
+    uv_fp, indices_fp = (find_asset(folder / name) for name in ("BFM_UV.mat", "indices.npy"))
     try:
         full, indices = loadmat(uv_fp)["UV"], load_arrays(indices_fp)
         return full[indices]

@@ -31,8 +31,12 @@ def candidate_paths(path: PathLike, assets: PathLike | None = None) -> list[Path
     return [root / path for root in roots]
 
 
-def find_asset(path: PathLike, assets: PathLike | None = None) -> Path:
+def find_asset(
+    path: PathLike, assets: PathLike | None = None, remedy: str | None = None
+) -> Path:
     """Return the first existing place of `path`; see `candidate_paths`.
+
+    remedy : how to get the file, for the error; by default from a 3DDFA_V2 checkout.
 
     Raises
     ------
@@ -43,7 +47,8 @@ def find_asset(path: PathLike, assets: PathLike | None = None) -> Path:
         if candidate.is_file():
             return candidate
     places = ", ".join(str(candidate) for candidate in tried)
-    raise AssetError(
-        f"missing file {path}: looked for {places}; point --assets or the environment variable "
-        f"{ASSETS_ENV} at a 3DDFA_V2 checkout that holds it"
+    remedy = remedy or (
+        f"point --assets or the environment variable {ASSETS_ENV} at a 3DDFA_V2 checkout "
+        "that holds it"
     )
+    raise AssetError(f"missing file {path}: looked for {places}; {remedy}")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utils.assets import find_asset
+from bfm.bfm import model_of_size
 from utils.image import emit
-from utils.io import PathLike, load_arrays
+from utils.io import PathLike
 from utils.render import background, paint
 
 
@@ -25,10 +25,11 @@ def pncc(
 
     Parameters and result as in `utils.render.render`; besides
 
-    ncc (3, n) : the code, as `BFMModel.ncc`; by default 3DDFA_V2's file for its mesh.
+    ncc (3, n) : the code, as `BFMModel.ncc`; by default that of the model with as many vertices.
     """
-    if ncc is None:
-        ncc = load_arrays(find_asset("configs/ncc_code.npy"))
     canvas = background(img, with_bg_flag).copy()
-    painted = paint(canvas, ver_lst, tri, [ncc.T] * len(ver_lst))
+    codes = [
+        (model_of_size(ver.shape[1]).ncc if ncc is None else ncc).T for ver in ver_lst
+    ]
+    painted = paint(canvas, ver_lst, tri, codes)
     return emit(painted, wfp, show_flag)

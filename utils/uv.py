@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bfm.bfm import model_of_size
 from Sim3DR import rasterize
 from utils.image import as_bgr, emit
 from utils.io import PathLike
@@ -60,25 +61,25 @@ def uv_tex(
     ver_lst : dense vertices (3, n) of each face; pixels.
     tri (m, 3) : triangles.
     uv_h, uv_w, uv_c : height, width and channels (3, or 1 for grey) of one map.
-    uv (n, 2) : texture coordinates, as `BFMModel.uv`; by default those of 3DDFA_V2's mesh.
+    uv (n, 2) : texture coordinates, as `BFMModel.uv`; by default those of the model with as
+        many vertices.
 
     Returns
     -------
     (uv_h, faces·uv_w, uv_c) uint8: the maps side by side.
     """
-    if uv is None:
-        from bfm.bfm import read_basel_uv
-
-        uv = read_basel_uv()
     img = as_bgr(img)
     if uv_c == 1:
         img = img.mean(axis=2, keepdims=True)
     elif uv_c != 3:
         raise ValueError(f"uv_c: expected 1 or 3, got {uv_c}")
+    if not len(ver_lst):
+        return emit(np.zeros((uv_h, 0, uv_c), np.uint8), wfp, show_flag)
+    if uv is None:
+        uv = model_of_size(ver_lst[0].shape[1]).uv
     flat = _map_vertices(uv, uv_h, uv_w)
     maps = [
         rasterize(flat, tri, sample_bilinear(img, *ver[:2]) / 255, None, uv_h, uv_w, uv_c)
         for ver in ver_lst
     ]
-    joined = np.concatenate(maps, axis=1) if maps else np.zeros((uv_h, 0, uv_c), np.uint8)
-    return emit(joined, wfp, show_flag)
+    return emit(np.concatenate(maps, axis=1), wfp, show_flag)

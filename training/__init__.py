@@ -1,0 +1,1 @@
+"""How the data that ship with the project are made."""
