@@ -11,7 +11,7 @@ import numpy as np
 from bfm import BFMModel
 from models import ARCHITECTURES
 from models.backends import Network, NetworkSpec, open_network
-from utils.assets import candidate_paths, find_asset
+from utils.assets import find_asset, first_existing
 from utils.config import TDDFAConfig
 from utils.errors import AssetError
 from utils.image import as_bgr
@@ -161,6 +161,5 @@ def _open_regressor(config: TDDFAConfig, assets: PathLike | None) -> Network:
     named = [fp for fp in (config.onnx_fp, config.checkpoint_fp) if fp]
     if config.engine == "torch":
         named.reverse()
-    there = (fp for fp in named if any(p.is_file() for p in candidate_paths(fp, assets)))
-    spec = regressor_spec(config, next(there, named[0]))
+    spec = regressor_spec(config, first_existing(named, assets))
     return open_network(spec, config.engine, config.gpu_id if config.gpu_mode else None, assets)

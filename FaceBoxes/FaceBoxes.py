@@ -12,10 +12,15 @@ from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
 from FaceBoxes.utils.timer import Timer
 from models.backends import NetworkSpec, open_network
+from utils.assets import first_existing
 from utils.image import as_bgr
 from utils.io import PathLike
 
-DEFAULT_WEIGHTS = "FaceBoxes/weights/FaceBoxesProd.pth"
+# 3DDFA_V2's weights go first: who has them there expects the boxes they give.
+DEFAULT_WEIGHTS = (
+    "FaceBoxes/weights/FaceBoxesProd.pth",
+    "FaceBoxes/weights/reenact_faceboxes.onnx",
+)
 
 # Pictures are shrunk to fit in this before detection.
 MAX_HEIGHT = 720
@@ -42,7 +47,8 @@ class FaceBoxes:
     Parameters
     ----------
     timer_flag : log how long each call took.
-    weights_fp : a torch state dict (`.pth`) or an exported graph (`.onnx`).
+    weights_fp : a torch state dict (`.pth`) or an exported graph (`.onnx`); by default the
+        first of `DEFAULT_WEIGHTS` that is there.
     engine : 'onnx', 'torch', or 'auto' for onnxruntime wherever a graph can be had.
     gpu_mode, gpu_id : run on that CUDA device.
     assets : a 3DDFA_V2 checkout to look for the weights in; see `utils.assets`.
@@ -63,7 +69,7 @@ class FaceBoxes:
     ) -> None:
         self.timer_flag = timer_flag
         spec = NetworkSpec(
-            weights_fp=weights_fp or DEFAULT_WEIGHTS,
+            weights_fp=weights_fp or first_existing(DEFAULT_WEIGHTS, assets),
             build=_build_network,
             example_shape=(1, 3, 128, 160),
             dynamic_axes={0: "batch", 2: "height", 3: "width"},

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class NetworkSpec:
     """What has to be known of a network to load, export and run it.
 
-    weights_fp : a torch checkpoint (`.pth`) or an ONNX graph (`.onnx`).
+    weights_fp : a torch checkpoint (`.pth`), or an ONNX graph (`.onnx`) that has its
+        checkpoint beside it under the same name where torch is to run it.
     build : makes the torch module; called only where torch is needed.
     example_shape : an input to trace and to check exports with.
     dynamic_axes : the input axes that may vary, and their names.
@@ -130,15 +131,19 @@ def open_network(
 
 
 def _open_torch(spec: NetworkSpec, weights: Path, gpu_id: int | None) -> TorchBackend:
-    if weights.suffix == ".onnx":
-        raise UsageError(
-            f"--engine torch needs a torch checkpoint (.pth), but the weights are {weights}"
-        )
+    checkpoint = _checkpoint_of(weights)
+    if not checkpoint.is_file():
+        raise UsageError(f"--engine torch needs a torch checkpoint: there is no {checkpoint}")
     if not _installed("torch"):
-        raise AssetError(f"{weights} is to run on torch, which is not there: {_TORCH_HINT}")
+        raise AssetError(f"{checkpoint} is to run on torch, which is not there: {_TORCH_HINT}")
     from models.checkpoints import load_model
 
-    return TorchBackend(load_model(spec.build(), weights), gpu_id)
+    return TorchBackend(load_model(spec.build(), checkpoint), gpu_id)
+
+
+def _checkpoint_of(weights: Path) -> Path:
+    """The torch checkpoint of some weights: a graph's has its name and lies beside it."""
+    return weights.with_suffix(".pth") if weights.suffix == ".onnx" else weights
 
 
 def _gpu_engine(engine: str, weights: Path) -> str:
@@ -152,7 +157,7 @@ def _gpu_engine(engine: str, weights: Path) -> str:
 
     if engine != "torch" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return engine
-    if engine != "onnx" and weights.suffix == ".pth" and _installed("torch"):
+    if engine != "onnx" and _checkpoint_of(weights).is_file() and _installed("torch"):
         import torch
 
         if torch.cuda.is_available():

@@ -141,6 +141,16 @@ def test_engines_draw_the_same_picture(everything, reenact, tmp_path, options):
     assert difference.mean() < 0.05
 
 
+def test_reenacts_as_the_original_did(assets, goldens, tmp_path):
+    """The first acceptance test: this very command gives the original's picture."""
+    inputs, out = assets / "examples/inputs", tmp_path / "out.png"
+    result = run("--assets", assets, "-c", CONFIG, "-s", inputs / "JianzhuGuo.jpg",
+                 "-t", inputs / "trump_hillary.jpg", "--target_face", "best", "-o", out)
+    assert result.returncode == 0, result.stderr
+    golden = cv2.imread(str(goldens / "reenact_JianzhuGuo_to_trump_hillary_3d.png"))
+    assert np.abs(cv2.imread(str(out)).astype(int) - golden).mean() < 0.5
+
+
 def test_alpha_and_background(everything, reenact, tmp_path):
     params = everything[0] / "params.json"
     out = tmp_path / "out.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Union
 
@@ -52,3 +53,11 @@ def find_asset(
         "that holds it"
     )
     raise AssetError(f"missing file {path}: looked for {places}; {remedy}")
+
+
+def first_existing(paths: Sequence[PathLike], assets: PathLike | None = None) -> PathLike:
+    """The first of `paths` that exists at one of its places, else the first of all."""
+    for path in paths:
+        if any(candidate.is_file() for candidate in candidate_paths(path, assets)):
+            return path
+    return paths[0]
