@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from Sim3DR import rasterize
 from utils.image import emit
 from utils.io import PathLike
 from utils.render import background, paint
@@ -30,6 +31,9 @@ def depth(
 
     Parameters and result as in `utils.render.render`.
     """
-    canvas = background(img, with_bg_flag).copy()
-    painted = paint(canvas, ver_lst, tri, [_depth_colors(ver) for ver in ver_lst])
+    painted = paint(
+        background(img, with_bg_flag),
+        ver_lst,
+        lambda patch, ver, i: rasterize(ver, tri, _depth_colors(ver_lst[i]), bg=patch),
+    )
     return emit(painted, wfp, show_flag)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bfm.bfm import model_of_size
+from Sim3DR import rasterize
 from utils.image import emit
 from utils.io import PathLike
 from utils.render import background, paint
@@ -27,9 +28,12 @@ def pncc(
 
     ncc (3, n) : the code, as `BFMModel.ncc`; by default that of the model with as many vertices.
     """
-    canvas = background(img, with_bg_flag).copy()
     codes = [
         (model_of_size(ver.shape[1]).ncc if ncc is None else ncc).T for ver in ver_lst
     ]
-    painted = paint(canvas, ver_lst, tri, codes)
+    painted = paint(
+        background(img, with_bg_flag),
+        ver_lst,
+        lambda patch, ver, i: rasterize(ver, tri, codes[i], bg=patch),
+    )
     return emit(painted, wfp, show_flag)

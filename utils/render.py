@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
-from Sim3DR import RenderPipeline, rasterize
+from Sim3DR import RenderPipeline
 from utils.image import as_bgr, emit
 from utils.io import PathLike
+
+Draw = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
 def background(img: np.ndarray, with_bg_flag: bool) -> np.ndarray:
@@ -18,28 +20,39 @@ def background(img: np.ndarray, with_bg_flag: bool) -> np.ndarray:
     return img if with_bg_flag else np.zeros_like(img)
 
 
-def paint(
-    canvas: np.ndarray,
-    ver_lst: Sequence[np.ndarray],
-    tri: np.ndarray,
-    color_lst: Sequence[np.ndarray],
-) -> np.ndarray:
-    """Draw every face (3, n) with its vertex colours (n, c), each over those before it."""
-    for ver, colors in zip(ver_lst, color_lst):
-        canvas = rasterize(ver.T, tri, colors, bg=canvas)
-    return canvas
+def paint(canvas: np.ndarray, ver_lst: Sequence[np.ndarray], draw: Draw) -> np.ndarray:
+    """Draw faces in order over a copy of `canvas`, touching only the rectangle that holds them.
+
+    Parameters
+    ----------
+    canvas (H, W, c) : left as it is.
+    ver_lst : vertices (3, n) of each face; pixels.
+    draw : (patch of the picture, vertices (n, 3) in the patch's pixels, number of the face)
+        -> the patch with the face drawn over it.
+    """
+    painted = canvas.copy()
+    rows, columns = touched(ver_lst, *canvas.shape[:2])
+    patch = painted[rows, columns]
+    if patch.size:
+        corner = np.array([columns.start, rows.start, 0], np.float32)
+        for number, ver in enumerate(ver_lst):
+            patch = draw(patch, ver.T - corner, number)
+        painted[rows, columns] = patch
+    return painted
 
 
-def _touched(ver_lst: Sequence[np.ndarray], height: int, width: int) -> tuple[slice, slice]:
+def touched(ver_lst: Sequence[np.ndarray], height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of the rectangle that holds every pixel of the faces."""
-    points = np.concatenate([ver[:2] for ver in ver_lst], axis=1)
-    points = points[:, np.isfinite(points).all(axis=0)]
-    if not points.size:
+    if not len(ver_lst):
         return slice(0, 0), slice(0, 0)
+    points = np.concatenate([ver[:2] for ver in ver_lst], axis=1)
+    finite = np.isfinite(points)
+    low = points.min(axis=1, where=finite, initial=np.inf)
+    high = points.max(axis=1, where=finite, initial=-np.inf)
     size = np.array([width, height])
-    low = np.clip(np.floor(points.min(axis=1)), 0, size).astype(int)
-    high = np.clip(np.ceil(points.max(axis=1)) + 1, 0, size).astype(int)
-    return slice(low[1], high[1]), slice(low[0], high[0])
+    left, top = np.clip(np.floor(low), 0, size).astype(int)
+    right, bottom = np.clip(np.ceil(high) + 1, 0, size).astype(int)
+    return slice(top, max(top, bottom)), slice(left, max(left, right))
 
 
 def render(
@@ -67,19 +80,13 @@ def render(
     (H, W, 3) uint8 BGR.
     """
     canvas = background(img, with_bg_flag)
-    result = canvas.copy()
-    if len(ver_lst):
-        pipeline = RenderPipeline()
-        region = _touched(ver_lst, *canvas.shape[:2])
-        overlay = canvas
-        for ver in ver_lst:
-            overlay = pipeline(ver.T, tri, overlay)
-        if not with_bg_flag:
-            result = overlay
-        elif result[region].size:
-            # outside the faces, blending a picture with itself would change nothing
-            blended = cv2.addWeighted(canvas[region], 1 - alpha, overlay[region], alpha, 0)
-            result[region] = blended
+    pipeline = RenderPipeline()
+    result = paint(canvas, ver_lst, lambda patch, ver, _: pipeline(ver, tri, patch))
+    if with_bg_flag:
+        # elsewhere, blending the picture with itself would change nothing
+        region = touched(ver_lst, *canvas.shape[:2])
+        if result[region].size:
+            result[region] = cv2.addWeighted(canvas[region], 1 - alpha, result[region], alpha, 0)
     return emit(result, wfp, show_flag)
 
 
@@ -92,10 +99,9 @@ def render_mask(
     -------
     (H, W, 4) uint8 BGRA; opacity `alpha` (0 to 1) under the masks, 0 elsewhere.
     """
-    mask = np.zeros(img.shape[:2] + (4,), np.uint8)
     pipeline = RenderPipeline()
-    for ver in ver_lst:
-        mask = pipeline(ver.T, tri, mask)
+    transparent = np.zeros(img.shape[:2] + (4,), np.uint8)
+    mask = paint(transparent, ver_lst, lambda patch, ver, _: pipeline(ver, tri, patch))
     # interpolating ones can give a hair less, so the drawn opacity tells only where masks are
     mask[..., 3] = np.where(mask[..., 3] > 0, round(255 * alpha), 0)
     return mask

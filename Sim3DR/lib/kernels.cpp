@@ -95,13 +95,17 @@ struct Range {
     std::int64_t size() const { return empty() ? 0 : last - first + 1; }
 };
 
-// The pixels in [0, size) between the smallest and the largest of finite a, b, c.
+// The pixels in [0, size) between the smallest and the largest of a, b, c. No rounding
+// functions: without SSE 4.1 they are calls, and this runs for every triangle.
 Range covered_range(float a, float b, float c, std::int64_t size) {
-    const float low = std::ceil(std::min({a, b, c})), high = std::floor(std::max({a, b, c}));
-    if (size < 1 || !(high >= 0) || !(low <= static_cast<float>(size - 1))) return {0, -1};
-    // clamped while still a float: converting a huge one would be undefined
-    return {low > 0 ? static_cast<std::int64_t>(low) : 0,
-            high < static_cast<float>(size - 1) ? static_cast<std::int64_t>(high) : size - 1};
+    const float low = std::min({a, b, c}), high = std::max({a, b, c});
+    const float limit = static_cast<float>(size - 1);
+    if (!(high >= 0) || !(low <= limit)) return {0, -1};  // NaN goes here, too
+    // clamped while still floats: converting a huge one would be undefined
+    const float first = std::max(low, 0.0f);
+    const auto truncated = static_cast<std::int64_t>(first);
+    const std::int64_t rounded_up = truncated + (static_cast<float>(truncated) < first);
+    return {rounded_up, static_cast<std::int64_t>(std::min(high, limit))};
 }
 
 // The least barycentric weight that counts as inside, given how the weight changes with
@@ -127,13 +131,14 @@ struct Triangle {
         a = load(vertices + 3 * static_cast<std::size_t>(corners[0]));
         b = load(vertices + 3 * static_cast<std::size_t>(corners[1]));
         c = load(vertices + 3 * static_cast<std::size_t>(corners[2]));
-        if (!finite(a) || !finite(b) || !finite(c)) return false;
         columns = covered_range(a.x, b.x, c.x, width);
+        if (columns.empty()) return false;
         rows = covered_range(a.y, b.y, c.y, height);
-        if (columns.empty() || rows.empty()) return false;
+        if (rows.empty()) return false;
         const Vec3 ab = b - a, ac = c - a;
         const float doubled_area = ab.x * ac.y - ac.x * ab.y;
         if (doubled_area == 0 || !std::isfinite(doubled_area)) return false;
+        if (!std::isfinite(a.z) || !std::isfinite(b.z) || !std::isfinite(c.z)) return false;
         const float inverse = 1 / doubled_area;
         w1x = ac.y * inverse, w1y = -ac.x * inverse;
         w2x = -ab.y * inverse, w2y = ab.x * inverse;
@@ -144,22 +149,22 @@ struct Triangle {
     }
 };
 
-// The part of the canvas that the triangles can touch, and its depths.
+// The part of the canvas between the outermost vertices, and its depths.
 struct DepthBuffer {
     Range columns, rows;
     std::vector<float> depths;
 
-    DepthBuffer(const float *vertices, const std::int32_t *triangles, std::size_t count,
-                std::int64_t width, std::int64_t height)
-        : columns{width, -1}, rows{height, -1} {
-        Triangle triangle;
-        for (std::size_t i = 0; i < count; ++i) {
-            if (!triangle.set(vertices, triangles + 3 * i, width, height)) continue;
-            columns = {std::min(columns.first, triangle.columns.first),
-                       std::max(columns.last, triangle.columns.last)};
-            rows = {std::min(rows.first, triangle.rows.first),
-                    std::max(rows.last, triangle.rows.last)};
+    DepthBuffer(const float *vertices, std::size_t vertex_count, std::int64_t width,
+                std::int64_t height) {
+        const float infinity = std::numeric_limits<float>::infinity();
+        float left = infinity, right = -infinity, top = infinity, bottom = -infinity;
+        for (std::size_t i = 0; i < vertex_count; ++i) {
+            const float x = vertices[3 * i], y = vertices[3 * i + 1];
+            left = std::min(left, x), right = std::max(right, x);  // neither takes a NaN
+            top = std::min(top, y), bottom = std::max(bottom, y);
         }
+        columns = covered_range(left, right, right, width);
+        rows = covered_range(top, bottom, bottom, height);
         depths.assign(static_cast<std::size_t>(columns.size() * rows.size()), -1e8f);
     }
 
@@ -203,9 +208,9 @@ void light_vertices(const float *vertices, const float *normals, std::size_t ver
 }
 
 template <typename Pixel>
-void rasterize(Canvas<Pixel> canvas, const float *vertices, const std::int32_t *triangles,
-               std::size_t triangle_count, const float *colors) {
-    DepthBuffer buffer(vertices, triangles, triangle_count, canvas.width, canvas.height);
+void rasterize(Canvas<Pixel> canvas, const float *vertices, std::size_t vertex_count,
+               const std::int32_t *triangles, std::size_t triangle_count, const float *colors) {
+    DepthBuffer buffer(vertices, vertex_count, canvas.width, canvas.height);
     Triangle t;
     for (std::size_t i = 0; i < triangle_count; ++i) {
         const std::int32_t *corners = triangles + 3 * i;
@@ -234,9 +239,9 @@ void rasterize(Canvas<Pixel> canvas, const float *vertices, const std::int32_t *
     }
 }
 
-template void rasterize(Canvas<std::uint8_t>, const float *, const std::int32_t *, std::size_t,
-                        const float *);
-template void rasterize(Canvas<float>, const float *, const std::int32_t *, std::size_t,
-                        const float *);
+template void rasterize(Canvas<std::uint8_t>, const float *, std::size_t, const std::int32_t *,
+                        std::size_t, const float *);
+template void rasterize(Canvas<float>, const float *, std::size_t, const std::int32_t *,
+                        std::size_t, const float *);
 
 }  // namespace sim3dr

@@ -41,7 +41,7 @@ struct Canvas {
 // Draw triangles with a depth buffer of their own, colours (n, channels) interpolated.
 // A uint8 canvas takes colours in [0, 1] and clamps; a float canvas takes them as they are.
 template <typename Pixel>
-void rasterize(Canvas<Pixel> canvas, const float *vertices, const std::int32_t *triangles,
-               std::size_t triangle_count, const float *colors);
+void rasterize(Canvas<Pixel> canvas, const float *vertices, std::size_t vertex_count,
+               const std::int32_t *triangles, std::size_t triangle_count, const float *colors);
 
 }  // namespace sim3dr

@@ -27,8 +27,8 @@ cdef extern from "kernels.h" namespace "sim3dr" nogil:
         const float *vertices, const float *normals, size_t vertex_count,
         const Lighting &lighting, float *colors)
     void c_rasterize "sim3dr::rasterize"[Pixel](
-        Canvas[Pixel] canvas, const float *vertices, const int32_t *triangles,
-        size_t triangle_count, const float *colors) except +
+        Canvas[Pixel] canvas, const float *vertices, size_t vertex_count,
+        const int32_t *triangles, size_t triangle_count, const float *colors) except +
 
 ctypedef fused pixel:
     uint8_t
@@ -69,4 +69,5 @@ def rasterize(pixel[:, :, ::1] image, const float[:, ::1] vertices,
     canvas.height, canvas.width, canvas.channels = image.shape[0], image.shape[1], image.shape[2]
     canvas.bottom_up = bottom_up
     with nogil:
-        c_rasterize(canvas, &vertices[0, 0], &triangles[0, 0], triangles.shape[0], &colors[0, 0])
+        c_rasterize(canvas, &vertices[0, 0], vertices.shape[0], &triangles[0, 0],
+                    triangles.shape[0], &colors[0, 0])
