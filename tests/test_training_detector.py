@@ -1,0 +1,670 @@
+"""Training the detector: priors and loss, labels, scenes, schedule, comparison, calibration."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: nothing can be trained")
+pytest.importorskip("tqdm", reason="tqdm is not installed: the recipe shows progress with it")
+
+from conftest import noise  # noqa: E402
+
+from FaceBoxes.models.faceboxes import FaceBoxesNet  # noqa: E402
+from FaceBoxes.utils.box_utils import decode  # noqa: E402
+from FaceBoxes.utils.prior_box import prior_boxes  # noqa: E402
+from training import calibrate_faceboxes as calibrate  # noqa: E402
+from training import compose_scenes as compose  # noqa: E402
+from training import evaluate_faceboxes as evaluate  # noqa: E402
+from training import multibox, train_faceboxes  # noqa: E402
+from training.composition import Person  # noqa: E402
+from training.detection import Detector, match_boxes, pairwise_iou, to_input  # noqa: E402
+from training.label_faces import boxes_of_view, consensus  # noqa: E402
+from training.multibox import IGNORED, NEGATIVE, POSITIVE  # noqa: E402
+from training.pictures import add_bytes  # noqa: E402
+
+NO_BOXES = np.zeros((0, 4))
+WIDTH, HEIGHT = 256, 192
+FACES = np.array([[20.0, 30, 60, 80], [100, 20, 200, 150], [210, 150, 230, 170]])
+
+
+def boxes(*rows, score=0.9):
+    """(n, 5) boxes with one score."""
+    return np.array([[*row, score] for row in rows], float).reshape(-1, 5)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Pictures this small gain nothing from several threads, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def net():
+    """FaceBoxes with seeded random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FaceBoxesNet().eval()
+
+
+# Geometry of boxes
+
+
+@pytest.mark.parametrize(
+    "a, b, iou",
+    [
+        ([0, 0, 10, 10], [0, 0, 10, 10], 1),  # the same
+        ([0, 0, 10, 10], [5, 0, 15, 10], 1 / 3),  # half shifted
+        ([0, 0, 10, 10], [2, 2, 7, 6], 0.2),  # one inside the other
+        ([0, 0, 10, 10], [10, 0, 20, 10], 0),  # touching
+        ([0, 0, 10, 10], [30, 30, 40, 40], 0),  # apart in both directions
+        ([3, 3, 3, 3], [3, 3, 3, 3], 0),  # empty
+    ],
+)
+def test_iou(a, b, iou):
+    np.testing.assert_allclose(pairwise_iou(np.array([a]), np.array([b, a]))[0, 0], iou)
+    np.testing.assert_allclose(pairwise_iou(np.array([b]), np.array([a])), [[iou]])
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0, 0)])  # none on either side, none at all
+def test_no_boxes_match_nothing(shape):
+    a, b = (np.zeros((n, 4)) for n in shape)
+    assert pairwise_iou(a, b).shape == shape and match_boxes(a, b) == []
+
+
+def test_matches_are_one_to_one_and_best_first():
+    truth = np.array([[0.0, 0, 10, 10], [4, 0, 14, 10], [50, 50, 60, 60]])
+    found = np.array([[3.0, 0, 13, 10], [0, 0, 10, 9]])
+    assert match_boxes(truth, found, 0.3) == [(0, 1), (1, 0)]  # IoU 0.9, then 9/11
+    assert match_boxes(truth[1:], found, 0.3) == [(0, 0)]  # the other find overlaps 0.43 but ...
+    assert match_boxes(truth[:1], found, 0.95) == []  # ... here nothing is good enough
+
+
+def test_network_input_is_free_of_the_mean():
+    picture = np.zeros((1, 4, 5, 3), np.uint8)
+    picture[..., 2] = 200
+    blob = to_input(picture)
+    assert blob.shape == (1, 3, 4, 5) and blob.dtype == torch.float32
+    np.testing.assert_allclose(blob[0, :, 1, 2], [-104, -117, 200 - 123])
+
+
+def test_detector_gives_the_boxes_of_a_perfect_network():
+    """A network that outputs encoded faces: the detector gives them back, best first."""
+    priors = prior_boxes(HEIGHT, WIDTH)
+    offsets, classes = multibox.assign(FACES, NO_BOXES, priors, WIDTH, HEIGHT)
+    face = multibox.encode(FACES[[1] * len(priors)], priors, WIDTH, HEIGHT) == offsets
+    score = np.where(classes == POSITIVE, np.where(face.all(1), 0.9, 0.8), 0.1)
+
+    class Perfect(FaceBoxesNet):
+        def forward(self, x):
+            conf = np.stack([1 - score, score], 1).astype(np.float32)
+            return torch.from_numpy(offsets[None]), torch.from_numpy(conf[None])
+
+    found = Detector(Perfect())(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    assert len(found) == len(FACES)
+    np.testing.assert_allclose(found[0], [*FACES[1], 0.9], atol=1e-3)
+    np.testing.assert_allclose(found[found[:, 0].argsort(), :4], FACES, atol=1e-3)
+    assert Detector(Perfect())(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 0.95).shape == (0, 5)
+
+
+# Multibox
+
+
+def test_decoding_what_was_encoded_gives_the_boxes_back():
+    priors = prior_boxes(HEIGHT, WIDTH)
+    rng = np.random.default_rng(0)
+    corner, size = rng.uniform(0, 150, (len(priors), 2)), rng.uniform(5, 90, (len(priors), 2))
+    wanted = np.concatenate([corner, corner + size], 1)
+    offsets = multibox.encode(wanted, priors, WIDTH, HEIGHT)
+    assert offsets.dtype == np.float32
+    decoded = decode(offsets, priors) * (WIDTH, HEIGHT, WIDTH, HEIGHT)
+    np.testing.assert_allclose(decoded, wanted, atol=1e-2)
+
+
+def test_a_prior_needs_no_offset_to_be_itself():
+    priors = prior_boxes(HEIGHT, WIDTH)
+    own = multibox.corner_priors(priors, WIDTH, HEIGHT)
+    offsets = multibox.encode(own, priors, WIDTH, HEIGHT)
+    np.testing.assert_allclose(offsets, 0, atol=1e-4)
+
+
+def test_assigned_priors_decode_to_their_faces():
+    priors = prior_boxes(HEIGHT, WIDTH)
+    offsets, classes = multibox.assign(FACES, NO_BOXES, priors, WIDTH, HEIGHT)
+    decoded = decode(offsets, priors) * (WIDTH, HEIGHT, WIDTH, HEIGHT)
+    iou = pairwise_iou(decoded, FACES)
+    own = pairwise_iou(multibox.corner_priors(priors, WIDTH, HEIGHT), FACES)
+    positive = classes == POSITIVE
+    assert np.all(iou[positive].max(1) > 0.999)
+    assert set(iou[positive].argmax(1)) == {0, 1, 2}  # every face has a prior
+    assert np.all(positive[own.max(1) >= 0.35])
+    assert np.all(classes[~positive] == NEGATIVE)
+
+
+def test_a_face_smaller_than_any_prior_still_gets_one():
+    tiny = np.array([[101.0, 77, 106, 83]])
+    _, classes = multibox.assign(tiny, NO_BOXES, prior_boxes(HEIGHT, WIDTH), WIDTH, HEIGHT)
+    assert (classes == POSITIVE).sum() == 1
+
+
+def test_pictures_without_faces_have_only_negatives():
+    priors = prior_boxes(HEIGHT, WIDTH)
+    offsets, classes = multibox.assign(NO_BOXES, NO_BOXES, priors, WIDTH, HEIGHT)
+    assert offsets.shape == (len(priors), 4) and offsets.dtype == np.float32
+    assert np.all(classes == NEGATIVE) and classes.dtype == np.int64
+
+
+def test_ignored_are_priors_over_the_area_that_no_face_needs():
+    priors = prior_boxes(HEIGHT, WIDTH)
+    area = np.array([[10.0, 20, 120, 130]])  # over face 0, and a part of face 1
+    _, plain = multibox.assign(FACES, NO_BOXES, priors, WIDTH, HEIGHT)
+    _, classes = multibox.assign(FACES, area, priors, WIDTH, HEIGHT)
+    centre = priors[:, :2] * (WIDTH, HEIGHT)
+    within = ((centre > area[0, :2]) & (centre < area[0, 2:])).all(1)
+    iou = pairwise_iou(multibox.corner_priors(priors, WIDTH, HEIGHT), area)[:, 0]
+    assert np.array_equal(classes == POSITIVE, plain == POSITIVE)
+    expected = (within | (iou > 0.2)) & (plain == NEGATIVE)
+    assert np.array_equal(classes == IGNORED, expected) and expected.any()
+
+
+def loss_case():
+    """A batch of one: 40 priors, of which 2 are faces and 3 ignored."""
+    classes = torch.zeros(1, 40, dtype=torch.int64)
+    classes[0, :2], classes[0, 2:5] = POSITIVE, IGNORED
+    offsets = torch.randn(1, 40, 4, generator=torch.Generator().manual_seed(0))
+    logits = torch.zeros(1, 40, 2)
+    logits[..., 0], logits[0, :2, 0], logits[0, :2, 1] = 20, 0, 20
+    return offsets, logits, classes
+
+
+def test_the_loss_of_a_perfect_prediction_is_zero():
+    offsets, logits, classes = loss_case()
+    loc = offsets.clone()
+    loc[:, 2:] += 7  # what is predicted for other priors does not count
+    logits[0, 2:5] = torch.tensor([0.0, 20])  # nor what is ignored
+    losses = multibox.multibox_loss(loc, logits, offsets, classes, 5)
+    assert float(losses[0]) == 0 and float(losses[1]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "negatives, counted",
+    [
+        (0, 0),  # none
+        (5, 10),  # five for each of two faces
+        (1000, 35),  # no more than there are: 40 less faces and ignored
+    ],
+)
+def test_only_the_hardest_negatives_count(negatives, counted):
+    """Logits (0, -i) for negative i: the entropies are log(1 + exp(-i)), hardest first."""
+    offsets, logits, classes = loss_case()
+    logits[0, 5:, 0], logits[0, 5:, 1] = 0, -torch.arange(35.0)
+    _, loss = multibox.multibox_loss(offsets, logits, offsets, classes, negatives)
+    expected = np.log1p(np.exp(-np.arange(counted))).sum() / 2
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
+
+
+def test_box_loss_is_smooth_l1_per_positive():
+    offsets, logits, classes = loss_case()
+    loc = offsets + 2.0  # |e| - 1/2 for each of four offsets
+    box_loss, _ = multibox.multibox_loss(loc, logits, offsets, classes, 5)
+    assert float(box_loss) == pytest.approx(4 * 1.5)
+
+
+def test_a_batch_without_faces_has_a_finite_loss():
+    offsets, logits, classes = loss_case()
+    box_loss, class_loss = multibox.multibox_loss(
+        offsets, 0 * logits, offsets, torch.zeros_like(classes), 5
+    )
+    assert float(box_loss) == 0 and float(class_loss) == pytest.approx(5 * np.log(2))
+
+
+# Labels by consensus
+
+
+def test_views_of_a_picture_are_mapped_back():
+    """A detector that finds the white square: its box comes back in the picture's pixels."""
+    picture = np.zeros((80, 120, 3), np.uint8)
+    picture[20:50, 30:70] = 255
+
+    def detector(shown, min_score):
+        y, x = np.nonzero(shown[..., 0] > 127)
+        return boxes([x.min(), y.min(), x.max() + 1, y.max() + 1])
+
+    for border, side in [(0.0, 120), (0.25, 120), (0.25, 240), (0.2, 60)]:
+        [found] = boxes_of_view(detector, picture, border, side)
+        np.testing.assert_allclose(found, [30, 20, 70, 50, 0.9], atol=120 / side)
+
+
+@pytest.mark.parametrize(
+    "views, faces, ignore",
+    [
+        ([boxes([0, 0, 10, 10])] * 2, [[0, 0, 10, 10]], []),  # seen in every view
+        ([boxes([0, 0, 10, 10]), boxes([0, 0, 10, 12])], [[0, 0, 10, 11]], []),  # about there: mean
+        ([boxes([0, 0, 10, 10]), boxes()], [], [[0, 0, 10, 10]]),  # one view misses it
+        (
+            [boxes([0, 0, 10, 10]), boxes([0, 0, 10, 10], score=0.4)],
+            [],
+            [[0, 0, 10, 10]],
+        ),  # one view doubts it
+        (
+            [boxes([0, 0, 10, 10]), boxes([30, 0, 40, 10])],
+            [],
+            [[0, 0, 10, 10], [30, 0, 40, 10]],
+        ),  # at different places
+        ([boxes(), boxes()], [], []),  # nobody
+    ],
+)
+def test_consensus_of_views(views, faces, ignore):
+    assert consensus(views) == (faces, ignore)
+
+
+# Scenes
+
+
+def test_cuts_tile_the_side():
+    rng = np.random.default_rng(0)
+    counts = set()
+    for _ in range(60):
+        intervals = compose.cuts(rng, 100)
+        counts.add(len(intervals))
+        assert intervals[0][0] == 0 and intervals[-1][1] == 100
+        assert all(a[1] == b[0] for a, b in zip(intervals, intervals[1:]))
+        assert all(15 < stop - start <= 100 for start, stop in intervals)
+    assert counts == {1, 2, 3}
+
+
+def test_choice_follows_the_shares():
+    rng = np.random.default_rng(0)
+    drawn = [compose.choose(rng, (("a", 3.0), ("b", 1.0), ("never", 0.0))) for _ in range(800)]
+    assert drawn.count("a") / 800 == pytest.approx(0.75, abs=0.05) and "never" not in drawn
+
+
+@pytest.mark.parametrize(
+    "new, covered, clear",
+    [
+        ([60, 60, 90, 90], [60, 60, 90, 90], True),  # apart
+        ([20, 20, 50, 50], [20, 20, 50, 50], False),  # the faces overlap
+        ([60, 60, 90, 90], [0, 0, 90, 90], False),  # the body hides the other face
+        ([60, 60, 90, 90], [38, 38, 90, 90], True),  # the body covers a corner of it
+    ],
+)
+def test_new_people_leave_the_faces_visible(new, covered, clear):
+    mask = np.zeros((100, 100), np.float32)
+    x1, y1, x2, y2 = covered
+    mask[y1:y2, x1:x2] = 1
+    there = [np.array([10.0, 10, 40, 40])]
+    assert compose.placed_boxes_clear(np.array(new, float), mask, there) is clear
+
+
+def test_added_person_is_where_its_box_is():
+    """A red face on a black person on a green canvas: red pixels fill the box that is returned."""
+    picture = np.zeros((120, 120, 3), np.uint8)
+    picture[30:80, 40:80, 2] = 255
+    person = Person(picture, np.ones((120, 120), np.float32), np.array([40.0, 30, 80, 80]))
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    canvas[..., 1] = 120
+    before = canvas.copy()
+    for seed in range(3):
+        shown, box = compose.add_person(np.random.default_rng(seed), canvas, person, 60.0, [])
+        red = shown[..., 2].astype(float) > 60
+        y, x = np.nonzero(red)
+        assert box[3] - box[1] == pytest.approx(60)
+        inside = (box > 0).all() and (box < 200).all()
+        if inside:  # the box is upright, the face may be tilted by some degrees
+            np.testing.assert_allclose([x.mean(), y.mean()], (box[:2] + box[2:]) / 2, atol=2.5)
+    assert np.array_equal(canvas, before)
+
+
+def test_no_room_leaves_the_canvas_alone():
+    person = Person(noise(), np.ones((90, 120), np.float32), np.array([40.0, 20, 80, 70]))
+    canvas = noise(100, 100)
+    everywhere = [np.array([0.0, 0, 100, 100])]
+    shown, box = compose.add_person(np.random.default_rng(0), canvas, person, 30.0, everywhere)
+    assert shown is canvas and box is None
+
+
+HALF = [10, 10, 60, 60, 0.5]  # cut off
+WHOLE = [10, 10, 60, 60, 1.0]
+
+
+@pytest.mark.parametrize(
+    "put, found, kind, faces, ignore",
+    [
+        ([WHOLE], boxes([12, 10, 60, 62]), "composite", [[12, 10, 60, 62]], []),  # its own framing
+        ([WHOLE], boxes(), "composite", [[10, 10, 60, 60]], []),  # missed, but there
+        ([HALF], boxes(), "composite", [], [[10, 10, 60, 60]]),  # missed, cut off
+        ([[10, 10, 40, 40, 1.0]], boxes(), "composite", [], [[10, 10, 40, 40]]),  # missed, small
+        ([], boxes([10, 10, 60, 60]), "empty", [], [[10, 10, 60, 60]]),  # nothing was put there
+        ([], boxes([10, 10, 60, 60], score=0.95), "real", [[10, 10, 60, 60]], []),  # sure, real
+        ([], boxes([10, 10, 60, 60], score=0.8), "real", [], [[10, 10, 60, 60]]),  # doubtful, real
+        ([[10, 10, 22, 22, 1]], boxes([10, 10, 22, 22]), "real", [], [[10, 10, 22, 22]]),  # tiny
+        ([[10, 10, 60, 60, 0.05]], boxes(), "composite", [], []),  # all but gone
+        (
+            [WHOLE, [15, 10, 65, 60, 1.0]],
+            boxes([10, 10, 60, 60]),
+            "composite",
+            [[10, 10, 60, 60]],
+            [],
+        ),  # framed so differently that it belongs to the find
+    ],
+)
+def test_labels_of_a_scene(put, found, kind, faces, ignore):
+    def detector(picture, min_score):
+        return found
+
+    label = compose.label_scene(detector, noise(), put, kind, compose.ComposeConfig())
+    assert (label["faces"], label["ignore"]) == (faces, ignore)
+    assert label["found"] == found.tolist()
+
+
+# Training
+
+
+def scene_tar(folder, name, kind="composite", size=96):
+    """A shard of two scenes with one face each, the second without anything found."""
+    put = [[20, 20, 70, 70, 1.0]]
+    label = {"faces": [[20, 20, 70, 70]], "ignore": [[0, 0, 9, 9]], "put": put, "kind": kind}
+    labels = {
+        "000000.jpg": {**label, "found": [[20, 20, 70, 70, 0.9]]},
+        "000001.jpg": {**label, "found": []},
+    }
+    with tarfile.open(folder / name, "w") as tar:
+        for i, file in enumerate(labels):
+            encoded = cv2.imencode(".jpg", noise(size, size, seed=i))[1]
+            add_bytes(tar, file, encoded.tobytes())
+        add_bytes(tar, "labels.json", json.dumps(labels).encode())
+
+
+class Still:
+    """A random generator for `augment`: mirror or not, corner of the crop, tone of strength 0."""
+
+    def __init__(self, mirrored, corner):
+        self.random = lambda: 0.1 if mirrored else 0.9
+        self.integers = lambda high, size: np.array(corner)
+        self.uniform = lambda low, high: 0.0
+        self.normal = np.random.default_rng(0).normal
+
+
+@pytest.mark.parametrize("mirrored", [False, True])  # as it is, mirrored
+def test_augmented_boxes_stay_on_their_pixels(mirrored):
+    picture = np.zeros((96, 96, 3), np.uint8)
+    picture[20:60, 30:50] = 255
+    label = {"faces": [[30, 20, 50, 60]], "ignore": [[0, 0, 5, 5]]}
+    crop, faces, ignore = train_faceboxes.augment(Still(mirrored, (8, 11)), picture, label, 80, 0.9)
+    y, x = np.nonzero(crop[..., 0])
+    np.testing.assert_allclose(faces, [[x.min(), y.min(), x.max() + 1, y.max() + 1]])
+    assert crop.shape == (80, 80, 3) and len(ignore) == 1
+
+
+def test_faces_that_the_crop_cuts_off_are_ignored():
+    label = {"faces": [[0, 20, 20, 40], [40, 40, 60, 60]], "ignore": []}
+    _, faces, ignore = train_faceboxes.augment(Still(False, (10, 0)), noise(96, 96), label, 80, 0.9)
+    np.testing.assert_allclose(faces, [[30, 40, 50, 60]])
+    np.testing.assert_allclose(ignore, [[0, 20, 10, 40]])
+
+
+def test_mirroring_boxes_twice_is_the_identity():
+    once = train_faceboxes.mirror(FACES, 256)
+    assert np.array_equal(train_faceboxes.mirror(once, 256), FACES)
+    np.testing.assert_allclose(train_faceboxes.area(once), train_faceboxes.area(FACES))
+    np.testing.assert_allclose(once[0], [196, 30, 236, 80])
+
+
+def test_batches_of_scenes(tmp_path):
+    scene_tar(tmp_path, "train_96_000.tar")
+    cfg = train_faceboxes.TrainConfig(batch_pixels=2 * 64 * 64)
+    scenes = train_faceboxes.Scenes(tmp_path, cfg, seed=0)
+    stream = iter(scenes)
+    inputs, offsets, classes = next(stream)
+    priors = len(prior_boxes(64, 64))  # 0.93 · 96 = 89.3, down to a multiple of 32
+    assert inputs.shape == (2, 3, 64, 64) and inputs.dtype == torch.float32
+    assert offsets.shape == (2, priors, 4) and classes.shape == (2, priors)
+    assert set(np.unique(classes)) <= {NEGATIVE, POSITIVE, IGNORED}
+    scene_tar(tmp_path, "train_96_001.tar")  # appears while training
+    next(stream)
+    assert len(scenes.by_size[96]) == 4
+
+
+def test_training_without_scenes_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no train_"):
+        next(iter(train_faceboxes.Scenes(tmp_path, train_faceboxes.TrainConfig(), 0)))
+
+
+@pytest.mark.parametrize(
+    "step, progress, share",
+    [
+        (0, 0.0, 1 / 200),  # the first step of the warm-up
+        (199, 0.0, 1),  # warm
+        (10_000, 0.5, 0.5),  # half a cosine, half way
+        (10_000, 1.0, 0.005),  # the end: the final share
+        (10_000, 1.7, 0.005),  # beyond the end
+    ],
+)
+def test_learning_rate_of_the_detector(step, progress, share):
+    cfg = train_faceboxes.TrainConfig(warmup_steps=200, final_share=0.005)
+    rate = train_faceboxes.learning_rate(cfg, step, progress)
+    assert rate == pytest.approx(cfg.learning_rate * share)
+
+
+def random_batch(seed):
+    rng = np.random.default_rng(seed)
+    priors = prior_boxes(64, 64)
+    target = multibox.assign(np.array([[10.0, 10, 50, 50]]), NO_BOXES, priors, 64, 64)
+    offsets, classes = (torch.from_numpy(part[None].repeat(2, 0)) for part in target)
+    return to_input(rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)), offsets, classes
+
+
+def same_tensors(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_resumed_run_goes_on_as_if_never_stopped(tmp_path):
+    cfg = train_faceboxes.TrainConfig(warmup_steps=2)
+    run = train_faceboxes.Run(cfg, tmp_path, "cpu")
+    run.net.train()
+    run.learn(random_batch(0), 0.1)
+    run.elapsed = 12.5
+    run.save()
+    resumed = train_faceboxes.Run(cfg, tmp_path, "cpu")
+    resumed.resume()
+    resumed.net.train()
+    assert (resumed.step, resumed.elapsed) == (1, 12.5)
+    losses = [one.learn(random_batch(1), 0.2) for one in (run, resumed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for name, value in run.net.state_dict().items():
+        torch.testing.assert_close(resumed.net.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+    shipped = torch.load(tmp_path / "faceboxes.pth", weights_only=True)
+    assert shipped.keys() == FaceBoxesNet().state_dict().keys()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_run_without_checkpoint_starts_anew(tmp_path):
+    run = train_faceboxes.Run(train_faceboxes.TrainConfig(), tmp_path, "cpu")
+    run.resume()
+    assert (run.step, run.elapsed) == (0, 0.0)
+
+
+def test_log_has_one_header(tmp_path, capsys):
+    for row in ({"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}):
+        train_faceboxes.append_log(tmp_path / "log.csv", row)
+    assert (tmp_path / "log.csv").read_text().split() == ["step,loss", "1,0.5", "2,0.25"]
+    assert "step=2 loss=0.25" in capsys.readouterr().out
+
+
+# Comparison
+
+
+TALL, SMALL, SPURIOUS = [0, 0, 50, 50], [100, 0, 130, 30], [200, 200, 260, 260]
+SHIFTED = [0, 10, 50, 60]  # IoU 2/3 with TALL
+
+
+@pytest.mark.parametrize(
+    "theirs, ours, expected",
+    [
+        ([TALL, SMALL], [TALL, SMALL], (1, 1, 0, 0, [1.0])),  # alike; the small one is not asked
+        ([TALL], [SHIFTED], (1, 1, 0, 0, [2 / 3])),  # framed differently
+        ([TALL], [], (1, 0, 0, 0, [])),  # missed
+        ([], [TALL], (0, 0, 0, 0, [])),  # a known face that only ours finds
+        ([TALL], [TALL, SPURIOUS], (1, 1, 1, 0, [1.0])),  # false alarm of ours
+        ([TALL, SPURIOUS], [TALL], (2, 1, 0, 1, [1.0])),  # of theirs
+        ([], [], (0, 0, 0, 0, [])),  # nothing
+    ],
+)
+def test_compare_counts(theirs, ours, expected):
+    counts = evaluate.Counts()
+    evaluate.compare(boxes(*theirs), boxes(*ours), np.array([TALL, SMALL], float), counts)
+    found = (counts.reference, counts.recalled, counts.false_ours, counts.false_theirs)
+    assert (counts.pictures, *found) == (1, *expected[:4])
+    assert counts.ious == pytest.approx(expected[4])
+
+
+def test_summary_is_of_all_pictures():
+    counts = evaluate.Counts()
+    for ours in ([TALL], [SHIFTED, SPURIOUS], [], [SPURIOUS]):
+        evaluate.compare(boxes(TALL), boxes(*ours), np.array([TALL], float), counts)
+    assert counts.summary() == {
+        "pictures": 4,
+        "faces": 4,
+        "recall": 0.5,
+        "mean_iou": round((1 + 2 / 3) / 2, 4),
+        "false_ours": 0.5,
+        "false_theirs": 0,
+    }
+    assert evaluate.Counts().summary()["recall"] == 0  # no division by zero
+
+
+def test_held_out_scenes_are_compared_by_kind(tmp_path):
+    scene_tar(tmp_path, "val_96_000.tar", "composite")
+    scene_tar(tmp_path, "val_96_001.tar", "collage")
+    scenes = evaluate.load_scenes(tmp_path)
+    assert len(scenes) == 4 and scenes[0][0].shape == (96, 96, 3)
+    assert [label["found"].shape for _, label in scenes] == [(1, 5), (0, 5)] * 2
+    tables = evaluate.on_scenes(lambda picture: boxes([20, 20, 70, 70]), scenes)
+    assert {name: c.pictures for name, c in tables.items()} == dict(all=4, composite=2, collage=2)
+    assert tables["all"].summary()["recall"] == 1 and tables["all"].false_ours == 0
+
+
+@pytest.mark.parametrize(
+    "shape, fitted",
+    [
+        ((100, 200), (100, 200)),  # small enough
+        ((1440, 1080), (720, 540)),  # too tall
+        ((720, 2160), (360, 1080)),  # too wide
+    ],
+)
+def test_pictures_are_shrunk_to_the_frame(shape, fitted):
+    assert evaluate.shrink(np.zeros((*shape, 3), np.uint8)).shape == (*fitted, 3)
+
+
+def test_rows_of_pictures(tmp_path):
+    for name in ("b.png", "a.png"):
+        cv2.imwrite(str(tmp_path / name), noise())
+    (tmp_path / "notes.txt").write_text("no picture")
+    rows = evaluate.on_pictures(lambda p: boxes(TALL), lambda p: boxes(TALL, SPURIOUS), [tmp_path])
+    assert [row["picture"] for row in rows] == ["a.png", "b.png"]
+    assert {k: rows[0][k] for k in ("theirs", "ours", "both", "worst_iou")} == dict(
+        theirs=2, ours=1, both=1, worst_iou=1.0
+    )
+
+
+# Calibration
+
+
+def rows_of(*table):
+    """Summaries by threshold: (threshold, recall, false_ours), the original's false boxes: 0.1."""
+    return {
+        t: {"recall": recall, "false_ours": false, "false_theirs": 0.1}
+        for t, recall, false in table
+    }
+
+
+@pytest.mark.parametrize(
+    "table, threshold",
+    [
+        ([(0.5, 0.99, 0.1), (0.6, 0.98, 0)], 0.5),  # clean from the start
+        ([(0.5, 0.99, 0.3), (0.6, 0.98, 0.1), (0.7, 0.97, 0)], 0.6),  # lowest clean one
+        ([(0.5, 0.99, 0.3), (0.6, 0.96, 0.2), (0.7, 0.9, 0)], 0.6),  # clean costs too many faces
+        ([(0.5, 0.99, 0.3), (0.6, 0.98, 0.2)], 0.6),  # never clean: the last complete one
+        ([(0.5, 0.8, 0.3), (0.6, 0.7, 0)], 0.5),  # never complete
+    ],
+)
+def test_choice_of_the_threshold(table, threshold):
+    assert calibrate.choose_threshold(rows_of(*table)) == threshold
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.62, 0.94])  # no shift, some, the most
+def test_calibrated_scores(net, threshold):
+    """A score s becomes sigmoid(logit s - logit t): t becomes 0.5, and boxes stay."""
+    shifted = FaceBoxesNet()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    shifted.load_state_dict(calibrate.shift_scores(net.state_dict(), threshold))
+    inputs = 100 * torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        (loc, old), (new_loc, new) = net(inputs), shifted.eval()(inputs)
+    logit = torch.logit(old[..., 1]) - np.log(threshold / (1 - threshold))
+    torch.testing.assert_close(new[..., 1], torch.sigmoid(logit), atol=1e-5, rtol=1e-4)
+    assert torch.equal(loc, new_loc)
+    assert same_tensors(net.state_dict(), state)  # the input is unchanged
+
+
+def test_sweep_raises_the_threshold_only():
+    """Two scenes, finds at 0.6 (right) and 0.8 (wrong)."""
+    label = {"found": boxes(TALL), "put": np.array([[*TALL, 1.0]])}
+    found = np.concatenate([boxes(SPURIOUS, score=0.8), boxes(TALL, score=0.6)])
+    rows = calibrate.sweep(lambda picture, min_score: found, [(noise(), label)] * 2)
+    assert list(rows) == pytest.approx(calibrate.THRESHOLDS)
+    for threshold, row in rows.items():
+        if min(abs(threshold - 0.6), abs(threshold - 0.8)) > 0.01:
+            assert row["recall"] == (threshold < 0.6) and row["false_ours"] == (threshold < 0.8)
+
+
+# Masks of people: the module needs mediapipe, of which nothing is used here
+
+
+@pytest.fixture
+def segment(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
+    monkeypatch.delitem(sys.modules, "training.segment_people", raising=False)
+    import training.segment_people as module
+
+    yield module
+    sys.modules.pop("training.segment_people", None)
+
+
+def test_person_mask_is_the_larger_opinion(segment):
+    class Segmenter:
+        def process(self, picture):
+            tight = picture.shape == (40, 60, 3)
+            mask = np.full(picture.shape[:2], 0.2 if tight else 0.4, np.float32)
+            if tight:
+                mask[:10] = 0.9
+            return SimpleNamespace(segmentation_mask=mask)
+
+    mask = segment.person_mask(Segmenter(), noise(40, 60))
+    assert mask.shape == (40, 60) and mask.dtype == np.uint8
+    assert (mask[:10] == int(0.9 * 255)).all() and (mask[10:] == int(0.4 * 255)).all()
+
+
+@pytest.mark.parametrize(
+    "box, covered",
+    [
+        ([20, 20, 60, 60], True),  # on the person
+        ([20, 60, 60, 100], False),  # half beside it
+        ([-20, 20, 30, 60], True),  # reaching out of the picture
+        ([50, 50, 50, 50], False),  # empty
+    ],
+)
+def test_mask_covers_the_face(segment, box, covered):
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:80] = 255
+    assert bool(segment.covers_face(mask, box)) is covered

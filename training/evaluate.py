@@ -1,0 +1,121 @@
+"""One table: regressors beside each other on the same held-out faces and landmarks.
+
+    python -m training.evaluate --labels LABELS --fits FITS \
+        --original weights/mb05_120x120.pth 3DDFA/configs/param_mean_std_62d_120x120.pkl \
+        --ours weights/mb1_120x120.onnx weights/mb1_param_mean_std.npz
+
+Each network is given as weights and whitening; it is judged with as many expression directions as
+it has. Errors are pixels of the 120-pixel crop over all 468 landmarks, the lips and the eyes;
+openings are 13–14 (mouth) and 159–145 plus 386–374 (eyes) over 33–263, as correlation with and
+slope over MediaPipe's. ROIs are framed as the original's detector frames faces. Nothing of the
+held-out people was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.backends import NetworkSpec, open_network
+from models.mobilenet_v1 import MobileNet
+from training.faces import Faces
+from training.fit import WHEEL_HELP, load_basel
+from training.geometry import Model, with_eyelids
+from training.measure import COLUMNS, held_out, landmarks_of, predict, summary
+from utils.io import load_arrays
+
+
+class Regressor:
+    """A network with its whitening and the model its parameters speak of."""
+
+    def __init__(self, weights: str, whitening: str, model: Model, widen: float) -> None:
+        arrays = load_arrays(whitening)
+        self.mean, self.std = torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["std"])
+        params = len(self.mean)
+        spec = NetworkSpec(weights, lambda: MobileNet(widen, params), (1, 3, 120, 120), ("param",))
+        network = open_network(spec, "auto" if weights.endswith(".onnx") else "torch")
+        self.network: Callable[[Tensor], Tensor] = lambda x: torch.from_numpy(network(x.numpy())[0])
+        self.model = Model(model.mean, model.shape, model.exp[..., : params - 52])
+
+    def landmarks(self, pictures: np.ndarray) -> np.ndarray:
+        """(n, 120, 120, 3) uint8 -> (n, 468, 2)."""
+        return landmarks_of(self.model, predict(self.network, pictures) * self.std + self.mean)
+
+
+def subsets(faces: Faces, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Named masks over the held-out faces."""
+    grey = (np.ptp(pictures[:, ::6, ::6].astype(int), axis=3) == 0).all((1, 2))
+    return {
+        "all": np.ones(len(pictures), bool),
+        "colour pictures": ~grey,
+        "grey pictures": grey,
+        **{str(source): faces.source == source for source in np.unique(faces.source)},
+    }
+
+
+def to_grey(pictures: np.ndarray) -> np.ndarray:
+    """Luma of (n, h, w, 3) uint8 BGR, in all three channels."""
+    grey = (pictures @ np.array([0.114, 0.587, 0.299])).round().astype(np.uint8)
+    return np.repeat(grey[..., None], 3, 3)
+
+
+def rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
+    """The lines of the table for one network."""
+    pictures, points = held_out(faces, len(faces))
+    seen = regressor.landmarks(pictures)
+    masks = subsets(faces, pictures)
+    results = {
+        f"{label} ({mask.sum()})": summary(points[mask], seen[mask])
+        for label, mask in masks.items()
+    }
+    colour = masks["colour pictures"]
+    results["colour, turned grey"] = summary(
+        points[colour], regressor.landmarks(to_grey(pictures[colour]))
+    )
+    for roll in (-40, 40):
+        turned, turned_points = held_out(faces, len(faces), roll)
+        results[f"roll {roll:+d}°"] = summary(turned_points, regressor.landmarks(turned))
+    return [
+        f"| {name} | {label} | " + " | ".join(f"{table[c]:.3f}" for c in COLUMNS) + " |"
+        for label, table in results.items()
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in ("labels", "fits"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--wheel", type=Path, help=WHEEL_HELP)
+    parser.add_argument(
+        "--original", nargs=2, metavar=("WEIGHTS", "WHITENING"), help="the original's mb05 network"
+    )
+    parser.add_argument(
+        "--ours",
+        nargs=2,
+        metavar=("WEIGHTS", "WHITENING"),
+        action="append",
+        default=[],
+        help="an exported network (.onnx)",
+    )
+    args = parser.parse_args()
+
+    faces = Faces(args.labels, args.fits, val=True)
+    basel, _ = load_basel(args.wheel)
+    model = with_eyelids(basel, args.fits).at(np.load(args.fits / "correspondence.npz")["vertex"])
+    print("| network | faces | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 2))
+    networks = ([("original mb05", args.original)] if args.original else []) + [
+        (Path(p[0]).stem, p) for p in args.ours
+    ]
+    for name, (weights, whitening) in networks:
+        print("\n".join(rows(name, Regressor(weights, whitening, model, 0.5), faces)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

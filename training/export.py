@@ -1,0 +1,68 @@
+"""Turn a training run's averaged weights into the files that are shipped.
+
+    python -m training.export --run RUN --name reenact_mb05
+
+writes ``weights/NAME_120x120.onnx`` (dynamic batch), ``weights/NAME_120x120.pth`` ({'state_dict':
+…}, the head named ``fc_param`` as in the original's checkpoints) and
+``weights/NAME_param_mean_std.npz`` (mean, std: param = output·std + mean). The eyelid directions
+that the parameters speak of are the run's FITS/eyelids.npz; they belong in bfm/eyelids.npz.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from models.backends import NetworkSpec
+from models.export import export_onnx
+from models.mobilenet_v1 import MobileNet
+from utils.io import write_bytes
+
+
+def bare_graph(graph: bytes) -> bytes:
+    """The graph without metadata and documentation."""
+    model = onnx.load_from_string(graph)
+    del model.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    return model.SerializeToString()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--weights", type=Path, default=Path("weights"))
+    args = parser.parse_args()
+
+    saved = torch.load(args.run / "average.pt", weights_only=True, map_location="cpu")
+    args.weights.mkdir(parents=True, exist_ok=True)
+    torch_fp = args.weights / f"{args.name}_120x120.pth"
+    state = {
+        name.replace("fc.", "fc_param."): value.contiguous()
+        for name, value in saved["state_dict"].items()
+    }
+    torch.save({"state_dict": state}, torch_fp)
+    np.savez(
+        args.weights / f"{args.name}_param_mean_std.npz",
+        mean=saved["mean"].numpy(),
+        std=saved["std"].numpy(),
+    )
+    spec = NetworkSpec(
+        torch_fp,
+        lambda: MobileNet(saved["widen"], len(saved["mean"])),
+        (1, 3, 120, 120),
+        ("param",),
+    )
+    write_bytes(torch_fp.with_suffix(".onnx"), bare_graph(export_onnx(spec, torch_fp)))
+
+
+if __name__ == "__main__":
+    main()
