@@ -5,15 +5,14 @@ PY := $(VENV)/bin/python
 KERNELS := Sim3DR/lib/kernels.cpp Sim3DR/lib/kernels.h Sim3DR/lib/kernels_binding.pyx setup.py
 INPUTS := examples/inputs
 RESULTS := examples/results
-CONFIG ?= configs/mb05_120x120.yml
 
 .PHONY: demo test lint sanitize build clean
 .DELETE_ON_ERROR:
 
 demo: build
-	$(PY) face_reenactment.py -c $(CONFIG) -s $(INPUTS)/astronaut.png -t $(INPUTS)/grace_hopper.jpg \
+	$(PY) face_reenactment.py -s $(INPUTS)/astronaut.png -t $(INPUTS)/grace_hopper.jpg \
 	    --opt 3d,panel -o $(RESULTS)/
-	$(PY) face_reenactment.py -c $(CONFIG) -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
+	$(PY) face_reenactment.py -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
 	    --opt 3d,panel -o $(RESULTS)/
 
 test: build $(VENV)/dev
@@ -35,7 +34,7 @@ sanitize: $(VENV)/dev
 	cd $(SANITIZED) && LD_PRELOAD="$(SANITIZER_LIBS)" ASAN_OPTIONS=detect_leaks=0 \
 	    $(CURDIR)/$(PY) -m pytest tests --hypothesis-profile=thorough
 
-build: $(VENV)/runtime $(VENV)/kernels
+build: $(VENV)/runtime $(VENV)/kernels configs/bfm_noneck.npz
 
 $(VENV)/runtime: requirements.txt
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
@@ -50,6 +49,11 @@ $(VENV)/kernels: $(KERNELS) $(VENV)/runtime
 	$(PY) setup.py --quiet build_ext --inplace
 	touch $@
 
+# It knows by itself whether the file is there and up to date.
+configs/bfm_noneck.npz: $(VENV)/runtime bfm/noneck_mesh.npz bfm/eyelids.npz
+	$(PY) -m bfm.provision
+	touch $@
+
 clean:
-	rm -rf $(VENV) build Sim3DR/lib/kernels_binding.cpp Sim3DR/lib/*.so
+	rm -rf $(VENV) build configs/bfm_noneck.npz Sim3DR/lib/kernels_binding.cpp Sim3DR/lib/*.so
 	git clean -fdqX $(RESULTS)

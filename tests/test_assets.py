@@ -14,17 +14,18 @@ from utils.errors import AssetError
 @pytest.mark.parametrize(
     "named, in_environment, expected",
     [
-        (None, None, ["{repo}/w/a.pth"]),  # the project alone
-        (None, "/env", ["{repo}/w/a.pth", "/env/w/a.pth"]),  # then the environment's folder
-        ("/arg", None, ["{repo}/w/a.pth", "/arg/w/a.pth"]),  # then the argument's folder
-        ("/arg", "/env", ["{repo}/w/a.pth", "/arg/w/a.pth"]),  # which wins
+        (None, None, ["{repo}/w/a.pth", "{here}/w/a.pth"]),  # the project, then here
+        (None, "/env", ["{repo}/w/a.pth", "/env/w/a.pth", "{here}/w/a.pth"]),  # the environment's
+        ("/arg", None, ["{repo}/w/a.pth", "/arg/w/a.pth", "{here}/w/a.pth"]),  # the argument's
+        ("/arg", "/env", ["{repo}/w/a.pth", "/arg/w/a.pth", "{here}/w/a.pth"]),  # which wins
     ],
 )
-def test_order_of_places(monkeypatch, named, in_environment, expected):
+def test_order_of_places(monkeypatch, tmp_path, named, in_environment, expected):
     monkeypatch.delenv(ASSETS_ENV, raising=False)
+    monkeypatch.chdir(tmp_path)
     if in_environment:
         monkeypatch.setenv(ASSETS_ENV, in_environment)
-    places = [Path(place.format(repo=REPO)) for place in expected]
+    places = [Path(place.format(repo=REPO, here=tmp_path)) for place in expected]
     assert candidate_paths("w/a.pth", named) == places
 
 
@@ -34,7 +35,7 @@ def test_absolute_and_home_paths(monkeypatch, tmp_path):
     absolute = tmp_path / "a.pth"
     assert candidate_paths(absolute, "/arg") == [absolute]
     assert candidate_paths("~/a.pth", "/arg") == [absolute]
-    assert candidate_paths("w/a.pth", "~")[-1] == tmp_path / "w" / "a.pth"
+    assert candidate_paths("w/a.pth", "~")[1] == tmp_path / "w" / "a.pth"
 
 
 def test_the_project_comes_first(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +11,6 @@ from bfm.basel import BaselModel, read_wheel, restrict
 from bfm.codes import boundary_loops, ncc_code, unwrap
 from bfm.provision import MESH, MODEL, wheel_file
 from training import derive_mesh
-from utils.assets import ASSETS_ENV, PROJECT_ROOT
 from utils.errors import AssetError
 from utils.io import load_arrays
 
@@ -87,14 +84,10 @@ def model(mesh, request) -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
-def original() -> dict[str, np.ndarray]:
+def original(assets) -> dict[str, np.ndarray]:
     """3DDFA_V2's selection and triangles, the latter in numbers of the full mesh."""
-    checkout = Path(os.environ.get(ASSETS_ENV) or PROJECT_ROOT / "../shared/assets/3ddfa_v2")
-    configs = checkout / "configs"
-    if not (configs / "tri.pkl").is_file() or not (configs / "indices.npy").is_file():
-        pytest.skip(f"no 3DDFA_V2 checkout with tri.pkl and indices.npy in {checkout}")
-    indices = load_arrays(configs / "indices.npy")
-    return {"indices": indices, "tri": indices[load_arrays(configs / "tri.pkl").T]}
+    indices = load_arrays(assets / "configs/indices.npy")
+    return {"indices": indices, "tri": indices[load_arrays(assets / "configs/tri.pkl").T]}
 
 
 def expressions(model: SimpleNamespace, count: int) -> np.ndarray:

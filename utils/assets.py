@@ -20,7 +20,8 @@ def candidate_paths(path: PathLike, assets: PathLike | None = None) -> list[Path
 
     Parameters
     ----------
-    path : an absolute path, or one relative to the project and to the assets folder.
+    path : an absolute path, or one relative to the project, the assets folder or, last, the
+        current folder.
     assets : a 3DDFA_V2 checkout; by default the folder that the environment
         variable FACE_REENACTMENT_ASSETS names, if it is set.
     """
@@ -28,8 +29,8 @@ def candidate_paths(path: PathLike, assets: PathLike | None = None) -> list[Path
     if path.is_absolute():
         return [path]
     assets = assets or os.environ.get(ASSETS_ENV)
-    roots = [PROJECT_ROOT] + ([Path(assets).expanduser()] if assets else [])
-    return [root / path for root in roots]
+    roots = [PROJECT_ROOT, *([Path(assets).expanduser()] if assets else []), Path.cwd()]
+    return [root / path for root in dict.fromkeys(roots)]
 
 
 def find_asset(

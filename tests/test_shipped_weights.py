@@ -1,0 +1,108 @@
+"""What ships has to work on its own: our detector, regressor and eyelids on our pictures."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REPO
+
+from bfm.bfm import PROVISIONED_MODEL
+from face_reenactment import DEFAULT_CONFIG
+from FaceBoxes import FaceBoxes
+from TDDFA import TDDFA
+from utils.config import load_config
+from utils.image import read_image
+from utils.pose import calc_pose
+
+RIGHT_EYE, LEFT_EYE = (37, 41, 36, 39), (44, 46, 42, 45)  # upper, lower lid, corners
+MOUTH = (62, 66, 60, 64)  # upper, lower inner lip, corners
+
+
+def opening(landmarks, feature):
+    """Height over width of an eye or the mouth in landmarks (3, 68)."""
+    upper, lower, outer, inner = (landmarks[:2, i] for i in feature)
+    return np.linalg.norm(upper - lower) / np.linalg.norm(outer - inner)
+
+
+@pytest.fixture(scope="module")
+def config():
+    if not (REPO / PROVISIONED_MODEL).is_file():
+        pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
+    return load_config(DEFAULT_CONFIG)
+
+
+@pytest.fixture(scope="module")
+def tddfa(config):
+    return TDDFA(**config)
+
+
+@pytest.fixture(scope="module")
+def detector(config):
+    return FaceBoxes(weights_fp=config["detector_fp"])
+
+
+def example(name):
+    return read_image(REPO / "examples" / "inputs" / name)
+
+
+def regress(tddfa, detector, img):
+    """The parameters and landmarks of the best face."""
+    params, rois = tddfa(img, detector(img)[:1])
+    return params[0], tddfa.recon_vers(params, rois)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "eyes"),
+    [
+        ("astronaut.png", ((204, 103), (246, 105))),  # right and left eye, pixels
+        ("grace_hopper.jpg", ((224, 193), (306, 191))),  # glasses, and a cap above
+    ],
+)
+def test_one_face_with_its_eyes_in_place(tddfa, detector, name, eyes):
+    img = example(name)
+    boxes = detector(img)
+    assert len(boxes) == 1
+    landmarks = tddfa.recon_vers(*tddfa(img, boxes))[0]
+    width = np.ptp(landmarks[0])
+    for place, feature in zip(eyes, (range(36, 42), range(42, 48))):
+        center = landmarks[:2, list(feature)].mean(axis=1)
+        assert np.linalg.norm(center - place) < 0.08 * width
+
+
+def test_an_open_mouth_is_told_from_a_shut_one(tddfa, detector):
+    smile, calm = (
+        opening(regress(tddfa, detector, example(name))[1], MOUTH)
+        for name in ("astronaut.png", "grace_hopper.jpg")
+    )
+    assert smile > calm + 0.05
+
+
+@pytest.mark.parametrize("angle", [-30, -15, 15, 30])
+def test_roll_follows_the_picture(tddfa, detector, angle):
+    img = example("astronaut.png")
+    box = detector(img)[0]
+    center = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    turned = cv2.warpAffine(img, cv2.getRotationMatrix2D(center, angle, 1), img.shape[1::-1])
+    rolls = [calc_pose(tddfa(picture, [box])[0][0])[1][2] for picture in (img, turned)]
+    assert rolls[1] - rolls[0] == pytest.approx(angle, abs=6)
+
+
+def test_eyelid_directions_shut_one_eye_each(tddfa):
+    mean = tddfa.bfm.u_base[:, 0]
+    for column, (shut, other) in ((10, (RIGHT_EYE, LEFT_EYE)), (11, (LEFT_EYE, RIGHT_EYE))):
+        moved = mean + tddfa.bfm.w_exp_base[:, column]
+        before, after = mean.reshape(-1, 3).T, moved.reshape(-1, 3).T
+        assert opening(after, shut) < 0.25 * opening(before, shut)
+        assert opening(after, other) == pytest.approx(opening(before, other))
+
+
+def test_engines_agree(config):
+    pytest.importorskip("torch", reason="torch is not installed: no .pth can be read")
+    img = example("astronaut.png")
+    boxes, params = [], []
+    for engine in ("onnx", "torch"):
+        boxes.append(FaceBoxes(weights_fp=config["detector_fp"], engine=engine)(img))
+        params.append(TDDFA(**{**config, "engine": engine})(img, boxes[0][:1])[0][0])
+    np.testing.assert_allclose(*boxes, atol=0.05)
+    np.testing.assert_allclose(*params, rtol=1e-3, atol=1e-3)
