@@ -41,6 +41,17 @@ def _build_network() -> Any:
     return FaceBoxesNet()
 
 
+def detector_spec(weights_fp: PathLike) -> NetworkSpec:
+    """The detector's network with the given weights, for `models.backends`."""
+    return NetworkSpec(
+        weights_fp=weights_fp,
+        build=_build_network,
+        example_shape=(1, 3, 128, 160),
+        dynamic_axes={0: "batch", 2: "height", 3: "width"},
+        outputs=("loc", "conf"),
+    )
+
+
 class FaceBoxes:
     """A face detector, on onnxruntime or torch.
 
@@ -68,13 +79,7 @@ class FaceBoxes:
         assets: PathLike | None = None,
     ) -> None:
         self.timer_flag = timer_flag
-        spec = NetworkSpec(
-            weights_fp=weights_fp or first_existing(DEFAULT_WEIGHTS, assets),
-            build=_build_network,
-            example_shape=(1, 3, 128, 160),
-            dynamic_axes={0: "batch", 2: "height", 3: "width"},
-            outputs=("loc", "conf"),
-        )
+        spec = detector_spec(weights_fp or first_existing(DEFAULT_WEIGHTS, assets))
         self.net = open_network(spec, engine, gpu_id if gpu_mode else None, assets)
 
     def __call__(self, img: np.ndarray) -> list[list[float]]:

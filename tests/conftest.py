@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -133,6 +135,30 @@ def detector(request, assets, torch):
     from FaceBoxes import FaceBoxes
 
     return FaceBoxes(engine=request.param, assets=assets)
+
+
+@pytest.fixture(scope="module")
+def one_torch_thread(torch):
+    """Networks this small gain nothing from several threads, and lose much on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def heavy_modules_after(program):
+    """Which heavy modules are loaded once `program` (lines of Python) has run in a new process."""
+    program += "\nimport sys\n"
+    program += "print([m for m in ('torch', 'onnx', 'matplotlib') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPO,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def grid_mesh(rows, columns):

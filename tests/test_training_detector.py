@@ -38,13 +38,7 @@ def boxes(*rows, score=0.9):
     return np.array([[*row, score] for row in rows], float).reshape(-1, 5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Pictures this small gain nothing from several threads, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_torch_thread")
 
 
 @pytest.fixture(scope="module")

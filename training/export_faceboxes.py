@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from FaceBoxes.FaceBoxes import detector_spec
 from FaceBoxes.models.faceboxes import FaceBoxesNet
-from models.backends import NetworkSpec
 from models.export import export_onnx
 from utils.io import write_bytes
 
@@ -31,14 +31,8 @@ def main() -> None:
     weights_fp = args.out.with_suffix(".pth")
     weights_fp.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(net.state_dict()), weights_fp)
-    spec = NetworkSpec(
-        weights_fp=weights_fp,
-        build=FaceBoxesNet,
-        example_shape=(1, 3, 128, 160),
-        dynamic_axes={0: "batch", 2: "height", 3: "width"},
-        outputs=("loc", "conf"),
-    )
-    write_bytes(args.out.with_suffix(".onnx"), export_onnx(spec, weights_fp))
+    graph = export_onnx(detector_spec(weights_fp), weights_fp)
+    write_bytes(args.out.with_suffix(".onnx"), graph)
     print(f"{weights_fp} and {args.out.with_suffix('.onnx')}")
 
 

@@ -20,7 +20,9 @@ def background(img: np.ndarray, with_bg_flag: bool) -> np.ndarray:
     return img if with_bg_flag else np.zeros_like(img)
 
 
-def paint(canvas: np.ndarray, ver_lst: Sequence[np.ndarray], draw: Draw) -> np.ndarray:
+def paint(
+    canvas: np.ndarray, ver_lst: Sequence[np.ndarray], draw: Draw, alpha: float = 1.0
+) -> np.ndarray:
     """Draw faces in order over a copy of `canvas`, touching only the rectangle that holds them.
 
     Parameters
@@ -29,19 +31,22 @@ def paint(canvas: np.ndarray, ver_lst: Sequence[np.ndarray], draw: Draw) -> np.n
     ver_lst : vertices (3, n) of each face; pixels.
     draw : (patch of the picture, vertices (n, 3) in the patch's pixels, number of the face)
         -> the patch with the face drawn over it.
+    alpha : opacity of the finished drawing over `canvas`, 0 to 1.
     """
     painted = canvas.copy()
-    rows, columns = touched(ver_lst, *canvas.shape[:2])
+    rows, columns = _touched(ver_lst, *canvas.shape[:2])
     patch = painted[rows, columns]
     if patch.size:
         corner = np.array([columns.start, rows.start, 0], np.float32)
         for number, ver in enumerate(ver_lst):
             patch = draw(patch, ver.T - corner, number)
+        if alpha != 1:
+            patch = cv2.addWeighted(canvas[rows, columns], 1 - alpha, patch, alpha, 0)
         painted[rows, columns] = patch
     return painted
 
 
-def touched(ver_lst: Sequence[np.ndarray], height: int, width: int) -> tuple[slice, slice]:
+def _touched(ver_lst: Sequence[np.ndarray], height: int, width: int) -> tuple[slice, slice]:
     """Rows and columns of the rectangle that holds every pixel of the faces."""
     if not len(ver_lst):
         return slice(0, 0), slice(0, 0)
@@ -79,15 +84,14 @@ def render(
     -------
     (H, W, 3) uint8 BGR.
     """
-    canvas = background(img, with_bg_flag)
     pipeline = RenderPipeline()
-    result = paint(canvas, ver_lst, lambda patch, ver, _: pipeline(ver, tri, patch))
-    if with_bg_flag:
-        # elsewhere, blending the picture with itself would change nothing
-        region = touched(ver_lst, *canvas.shape[:2])
-        if result[region].size:
-            result[region] = cv2.addWeighted(canvas[region], 1 - alpha, result[region], alpha, 0)
-    return emit(result, wfp, show_flag)
+    painted = paint(
+        background(img, with_bg_flag),
+        ver_lst,
+        lambda patch, ver, _: pipeline(ver, tri, patch),
+        alpha if with_bg_flag else 1.0,
+    )
+    return emit(painted, wfp, show_flag)
 
 
 def render_mask(
