@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-KERNELS := Sim3DR/lib/kernels.cpp Sim3DR/lib/kernels.h Sim3DR/lib/kernels_binding.pyx setup.py
+KERNELS := $(wildcard Sim3DR/lib/kernels.* bfm/lib/reconstruct.*) \
+           Sim3DR/lib/kernels_binding.pyx bfm/lib/reconstruct_binding.pyx setup.py
 INPUTS := examples/inputs
 RESULTS := examples/results
 
@@ -28,7 +29,7 @@ SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) \
                  $(shell $${CXX:-g++} -print-file-name=libstdc++.so)
 sanitize: $(VENV)/dev
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/tests
-	cp -r Sim3DR setup.py pyproject.toml $(SANITIZED)/ && rm -f $(SANITIZED)/Sim3DR/lib/*.so
+	cp -r Sim3DR bfm utils setup.py pyproject.toml $(SANITIZED)/ && rm -f $(SANITIZED)/*/lib/*.so
 	cp tests/conftest.py tests/test_fuzz_sim3dr.py $(SANITIZED)/tests/
 	cd $(SANITIZED) && SANITIZE=1 $(CURDIR)/$(PY) setup.py --quiet build_ext --inplace
 	cd $(SANITIZED) && LD_PRELOAD="$(SANITIZER_LIBS)" ASAN_OPTIONS=detect_leaks=0 \
@@ -55,5 +56,5 @@ configs/bfm_noneck.npz: $(VENV)/runtime bfm/noneck_mesh.npz bfm/eyelids.npz
 	touch $@
 
 clean:
-	rm -rf $(VENV) build configs/bfm_noneck.npz Sim3DR/lib/kernels_binding.cpp Sim3DR/lib/*.so
+	rm -rf $(VENV) build configs/bfm_noneck.npz */lib/*_binding.cpp */lib/*.so
 	git clean -fdqX $(RESULTS)

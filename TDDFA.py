@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bfm import BFMModel
+from bfm import BFMModel, FaceParams
 from models import ARCHITECTURES
 from models.backends import Network, NetworkSpec, open_network
 from utils.assets import find_asset, first_existing
@@ -17,7 +17,7 @@ from utils.errors import AssetError
 from utils.image import as_bgr
 from utils.io import PathLike, load_arrays
 from utils.roi import crop_img, parse_roi_box_from_bbox, parse_roi_box_from_landmark
-from utils.tddfa_util import similar_transform
+from utils.tddfa_util import crop_to_image, similar_transform
 
 _ROI_PARSERS: dict[str, Callable[[Any], list[float]]] = {
     "box": parse_roi_box_from_bbox,
@@ -107,26 +107,28 @@ class TDDFA:
         -------
         A list of (3, N) float32: x right, y down, z nearer = larger with minimum 0.
         """
-        bfm = self.bfm
-        bases = (bfm.u, bfm.w_shp, bfm.w_exp)
-        if not dense_flag:
-            bases = (bfm.u_base, bfm.w_shp_base, bfm.w_exp_base)
-        return [
-            self._reconstruct(param, roi_box, *bases)
+        faces = [
+            (self.layout.split(np.asarray(param, np.float32)), roi_box)
             for param, roi_box in zip(param_lst, roi_box_lst)
         ]
+        return self._dense(faces) if dense_flag and faces else [self._sparse(*f) for f in faces]
 
-    def _reconstruct(
-        self,
-        param: np.ndarray,
-        roi_box: Sequence[float],
-        mean: np.ndarray,
-        shape_basis: np.ndarray,
-        exp_basis: np.ndarray,
-    ) -> np.ndarray:
-        pose, shape, expression = self.layout.split(np.asarray(param, np.float32))
-        column = mean[:, 0] + shape_basis @ shape + exp_basis @ expression
-        vertices = pose[:, :3] @ column.reshape(-1, 3).T + pose[:, 3:]
+    def _dense(self, faces: Sequence[tuple[FaceParams, Sequence[float]]]) -> list[np.ndarray]:
+        affines = []
+        for parts, roi_box in faces:
+            to_image = crop_to_image(roi_box, self.size)
+            affines.append(to_image[:, :3] @ parts.pose)
+            affines[-1][:, 3] += to_image[:, 3]
+        shape, expression = (
+            np.stack([getattr(parts, name) for parts, _ in faces])
+            for name in ("shape", "expression")
+        )
+        return list(self.bfm.packed.reconstruct(shape, expression, np.stack(affines)))
+
+    def _sparse(self, parts: FaceParams, roi_box: Sequence[float]) -> np.ndarray:
+        bfm = self.bfm
+        column = bfm.u_base[:, 0] + bfm.w_shp_base @ parts.shape + bfm.w_exp_base @ parts.expression
+        vertices = parts.pose[:, :3] @ column.reshape(-1, 3).T + parts.pose[:, 3:]
         return similar_transform(vertices, roi_box, self.size)
 
 

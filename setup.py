@@ -1,4 +1,4 @@
-"""Build the native extension: python setup.py build_ext --inplace
+"""Build the native extensions: python setup.py build_ext --inplace
 
 SANITIZE=1 in the environment builds it under AddressSanitizer and UBSan (gcc, clang).
 """
@@ -30,17 +30,23 @@ class BuildExt(build_ext):
         super().build_extensions()
 
 
+def extension(folder: str, kernels: str, binding: str) -> Extension:
+    """The module `binding` in `folder`, over the plain C++ of `kernels`."""
+    return Extension(
+        f"{folder}/{binding}".replace("/", "."),
+        [f"{folder}/{binding}.pyx", f"{folder}/{kernels}.cpp"],
+        include_dirs=[folder],
+        depends=[f"{folder}/{kernels}.h"],
+        language="c++",
+    )
+
+
 setup(
     cmdclass={"build_ext": BuildExt},
     ext_modules=cythonize(
         [
-            Extension(
-                "Sim3DR.lib.kernels_binding",
-                ["Sim3DR/lib/kernels_binding.pyx", "Sim3DR/lib/kernels.cpp"],
-                include_dirs=["Sim3DR/lib"],
-                depends=["Sim3DR/lib/kernels.h"],
-                language="c++",
-            )
+            extension("Sim3DR/lib", "kernels", "kernels_binding"),
+            extension("bfm/lib", "reconstruct", "reconstruct_binding"),
         ]
     ),
 )

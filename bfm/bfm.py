@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from bfm.codes import ncc_code
+from bfm.packed import PackedModel
 from utils.assets import find_asset
 from utils.errors import AssetError
-from utils.io import PathLike, load_arrays
+from utils.io import PathLike, load_arrays, map_arrays
 
 PROVISIONED_MODEL = "configs/bfm_noneck.npz"  # what `bfm.provision` writes
+PACKED_KEYS = ("packed_mean", "packed_basis", "packed_units")  # of a `PackedModel`, where stored
 # 3DDFA_V2 ships this model without triangles; they lie in tri.pkl beside it.
 _MODEL_WITHOUT_TRIANGLES = "bfm_noneck_v3.pkl"
 
@@ -53,7 +55,7 @@ class BFMModel:
     ) -> None:
         is_ours = Path(bfm_fp).name == Path(PROVISIONED_MODEL).name
         self.path = find_asset(bfm_fp, assets, "run `python -m bfm.provision`" if is_ours else None)
-        model = load_arrays(self.path)
+        model = map_arrays(self.path)
         self._require(isinstance(model, dict), "expected a dict of arrays")
         for key in ("u", "w_shp", "w_exp", "keypoints"):
             array = model.get(key)
@@ -62,6 +64,7 @@ class BFMModel:
         rows = model["u"].size
         self._require(rows > 0 and rows % 3 == 0, f"u has {rows} numbers, no multiple of 3")
         self.u = np.ascontiguousarray(model["u"], np.float32).reshape(rows, 1)
+        self._stored_shape_dim = model["w_shp"].shape[-1]
         self.w_shp = self._basis("w_shp", model["w_shp"], shape_dim)
         self.w_exp = self._basis("w_exp", model["w_exp"], exp_dim)
         self.keypoints = self._checked_keypoints(model["keypoints"])
@@ -69,12 +72,22 @@ class BFMModel:
         self.u_base = self.u[self.keypoints]
         self.w_shp_base = self.w_shp[self.keypoints]
         self.w_exp_base = self.w_exp[self.keypoints]
-        self._stored_uv = model.get("uv")
+        self._stored = {key: model.get(key) for key in ("uv", *PACKED_KEYS)}
 
     @property
     def num_vertices(self) -> int:
         """N, the number of vertices of the dense mesh."""
         return self.u.size // 3
+
+    @cached_property
+    def packed(self) -> PackedModel:
+        """What dense reconstruction reads; made here where the file has none."""
+        mean, basis, units = (self._stored[key] for key in PACKED_KEYS)
+        if mean is None or basis is None or units is None:
+            return PackedModel.pack(self.u, self.w_shp, self.w_exp)
+        packed = PackedModel(mean, basis, units, self._stored_shape_dim, self.num_vertices)
+        self._require(packed.is_consistent(), "its packed arrays do not fit the mesh")
+        return packed
 
     @cached_property
     def ncc(self) -> np.ndarray:
@@ -87,7 +100,7 @@ class BFMModel:
 
         A 3DDFA_V2 model has them in BFM_UV.mat beside it, for the mesh with the neck.
         """
-        uv = self._stored_uv
+        uv = self._stored["uv"]
         if uv is None:
             uv = read_basel_uv(self.path.parent)
         uv = np.asarray(uv, np.float32)

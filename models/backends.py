@@ -45,15 +45,10 @@ class OnnxBackend:
     """A graph on onnxruntime."""
 
     def __init__(self, onnx_fp: PathLike, gpu_id: int | None = None) -> None:
-        import onnxruntime
+        from models.sessions import open_session
 
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # its warnings mean nothing to our users
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if gpu_id is not None:
-            providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu_id}))
         try:
-            self.session = onnxruntime.InferenceSession(str(onnx_fp), options, providers=providers)
+            self.session = open_session(Path(onnx_fp), gpu_id)
         except Exception as error:  # onnxruntime's errors share no public base class
             raise AssetError(f"cannot load the graph {onnx_fp}: {one_line(error)}") from error
         if gpu_id is not None and "CUDAExecutionProvider" not in self.session.get_providers():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import stat
 import warnings
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from models.backends import NetworkSpec, OnnxBackend, TorchBackend
+from utils.assets import cache_folder
 from utils.errors import AssetError, OutputError
 from utils.io import write_bytes
 
@@ -36,7 +36,7 @@ def open_export(spec: NetworkSpec, weights: Path, gpu_id: int | None = None) -> 
     ModuleNotFoundError : an export is needed, and torch or onnx is not installed.
     """
     digest = _fingerprint(spec, weights)
-    places = [_cache_folder() / f"{digest[:16]}.export.onnx"]
+    places = [cache_folder() / f"{digest[:16]}.export.onnx"]
     if weights.parent.stat().st_mode & stat.S_IWUSR:  # os.access would let root write anywhere
         places.insert(0, weights.with_suffix(".export.onnx"))
     for place in filter(Path.is_file, places):
@@ -121,8 +121,3 @@ def _fingerprint(spec: NetworkSpec, weights: Path) -> str:
     """What an export depends on: the checkpoint's content and how it is exported."""
     how = (_OPSET, spec.example_shape, sorted(spec.dynamic_axes.items()), spec.outputs)
     return hashlib.sha256(weights.read_bytes() + repr(how).encode()).hexdigest()
-
-
-def _cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(root) if root else Path.home() / ".cache") / "face_reenactment"

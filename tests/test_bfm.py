@@ -7,6 +7,7 @@ import pytest
 from conftest import face_arrays, save_arrays
 
 from bfm import BFMModel
+from bfm.bfm import PACKED_KEYS
 from utils.errors import AssetError
 
 
@@ -95,6 +96,19 @@ def test_triangles_of_the_published_model_lie_beside_it(tmp_path):
     assert np.array_equal(BFMModel(original, 8, 5).tri, arrays["tri"][::-1])
     other = save_arrays(tmp_path / "other.pkl", arrays)
     assert np.array_equal(BFMModel(other, 8, 5).tri, arrays["tri"])
+
+
+def test_packed_arrays_of_the_file_are_used(tmp_path):
+    arrays = face_arrays()
+    made = BFMModel(save_arrays(tmp_path / "without.npz", arrays), 8, 5).packed
+    stored = dict(zip(PACKED_KEYS, (made.mean + 1, made.basis, made.units)))
+    packed = BFMModel(save_arrays(tmp_path / "with.npz", {**arrays, **stored}), 6, 4).packed
+    assert np.array_equal(packed.mean, made.mean + 1)
+    assert packed.shape_dim == arrays["w_shp"].shape[1]  # all that the file has, not the 6 used
+    stored["packed_units"] = made.units[1:]
+    model = BFMModel(save_arrays(tmp_path / "damaged.npz", {**arrays, **stored}), 6, 4)
+    with pytest.raises(AssetError, match="packed arrays do not fit"):
+        model.packed  # noqa: B018
 
 
 def test_ncc_is_the_mean_scaled_to_unit_range(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from utils.errors import AssetError, OutputError
-from utils.io import _dump, _load, load_arrays, write_bytes
+from utils.io import _dump, _load, encode_npz, load_arrays, map_arrays, write_bytes
 
 PLAIN = {
     "array": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -224,3 +224,53 @@ def test_read_only_folder(tmp_path):
             write_bytes(tmp_path / "file", b"data")
     finally:
         tmp_path.chmod(0o700)
+
+
+ARRAYS = {
+    "matrix": np.arange(12.0).reshape(3, 4),
+    "columns": np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+    "word": np.array("text"),
+    "empty": np.zeros((0, 3), np.float32),
+}
+
+
+def test_encoded_archives_are_aligned_and_numpy_reads_them(tmp_path):
+    path = write_bytes(tmp_path / "a.npz", encode_npz(ARRAYS))
+    mapped = map_arrays(path)
+    for arrays in (load_arrays(path), mapped):
+        assert list(arrays) == list(ARRAYS)
+        for name, array in ARRAYS.items():
+            assert np.array_equal(arrays[name], array) and arrays[name].dtype == array.dtype
+    assert all(array.ctypes.data % 64 == 0 for array in mapped.values())
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_numpys_own_archives_can_be_mapped(tmp_path, save):
+    save(tmp_path / "a.npz", **ARRAYS)
+    mapped = map_arrays(tmp_path / "a.npz")
+    assert all(np.array_equal(mapped[name], array) for name, array in ARRAYS.items())
+
+
+def test_mapped_arrays_are_read_only(tmp_path):
+    path = write_bytes(tmp_path / "a.npz", encode_npz(ARRAYS))
+    with pytest.raises(ValueError, match="read-only"):
+        map_arrays(path)["matrix"][0, 0] = 1
+
+
+def test_mapping_damaged_archives(tmp_path):
+    """Whatever byte changes and wherever it ends: an AssetError, or arrays of the old shapes."""
+    data = bytes(encode_npz(ARRAYS))
+    path = tmp_path / "a.npz"
+    changed = [data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
+               for place in range(0, len(data), 3)]  # fmt: skip
+    for content in changed + [data[:end] for end in range(0, len(data), 50)]:
+        path.write_bytes(content)
+        with contextlib.suppress(AssetError):
+            for array in map_arrays(path).values():
+                array.tobytes()
+
+
+def test_mapping_refuses_objects(tmp_path):
+    np.savez(tmp_path / "a.npz", objects=np.array([{}, None], object))
+    with pytest.raises(AssetError, match="objects"):
+        map_arrays(tmp_path / "a.npz")

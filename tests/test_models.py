@@ -205,7 +205,7 @@ def test_read_only_folder_falls_back_to_the_cache(torch, weights, tmp_path, monk
     try:
         open_export(make_spec(weights), weights)
         assert [p.name for p in weights.parent.iterdir()] == ["tiny.pth"]
-        cached = list((tmp_path / "cache").rglob("*.onnx"))
+        cached = list((tmp_path / "cache").rglob("*.export.onnx"))
         assert len(cached) == 1
         no_export()
         open_export(make_spec(weights), weights)

@@ -16,7 +16,17 @@ pytest.importorskip("scipy", reason="scipy is not installed: the eyelids' curves
 
 from conftest import noise, random_module  # noqa: E402
 
-from training import augment, evaluate, eyelids, fit, geometry, measure, train_tddfa  # noqa: E402
+from models.mobilenet_v1 import MobileNet  # noqa: E402
+from training import (  # noqa: E402
+    augment,
+    evaluate,
+    eyelids,
+    fit,
+    geometry,
+    measure,
+    train_tddfa,
+    widen,
+)
 from training.average import Average  # noqa: E402
 from training.faces import MIRROR, Faces, Samples, normalise, shrink  # noqa: E402
 from training.geometry import CROP, Fit, Model  # noqa: E402
@@ -190,7 +200,7 @@ def test_landmarks_find_their_vertices():
     own = np.array([30, 5, 17])
     points = faces.project(model.at(own))
     vertex, error = fit.nearest_vertices(model, faces, points, np.arange(40))
-    assert vertex.tolist() == own.tolist() and error.max() < 0.1
+    assert vertex.tolist() == own.tolist() and error.max() < 0.3  # float32 sums of squares
     vertex, error = fit.nearest_vertices(model, faces, points, np.arange(10, 40))
     assert vertex[[0, 2]].tolist() == [30, 17] and vertex[1] >= 10 and error[1] > 1
 
@@ -662,9 +672,65 @@ def test_learning_rate_of_the_regressor(progress, share):
     assert train_tddfa.rate(progress, config) == pytest.approx(2e-3 * share, abs=1e-12)
 
 
-@pytest.mark.parametrize("progress, side", [(0.0, 80), (0.58, 80), (0.59, 120), (1.0, 120)])
-def test_inputs_grow(progress, side):  # start, end of the first stage, second stage, end
-    assert train_tddfa.input_side(progress, train_tddfa.TrainConfig()) == side
+@pytest.mark.parametrize(
+    "progress, side, hardship",
+    [
+        (0.0, 80, 1),  # start
+        (0.4, 80, 1),  # end of the first stage
+        (0.41, 120, 1),  # second stage
+        (0.76, 120, 0.5),  # third stage
+        (1.0, 120, 0.5),  # end
+    ],
+)
+def test_stages(progress, side, hardship):
+    stage = train_tddfa.stage_at(progress, train_tddfa.TrainConfig())
+    assert (stage.side, stage.hardship) == (side, hardship)
+
+
+def test_eased_augmentation():
+    config = augment.AugmentConfig(p_grey=0.3, p_background=0.5)
+    eased = config.eased(0.5)
+    assert eased.p_grey == pytest.approx(0.15) and eased.p_roll_wide == config.p_roll_wide / 2
+    assert (eased.p_background, eased.roll) == (0.5, config.roll)  # no hardships
+    assert config.eased(1) == config
+
+
+# Starting from weights
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The prefix of a small trained network's files, and the network."""
+    net = random_module(torch, lambda: MobileNet(0.125, 64))
+    prefix = tmp_path_factory.mktemp("exported") / "tiny"
+    torch.save({"state_dict": net.state_dict()}, f"{prefix}_120x120.pth")
+    np.savez(f"{prefix}_param_mean_std.npz", mean=np.arange(64.0), std=np.ones(64))
+    return prefix, net
+
+
+@pytest.mark.parametrize("widen_factor", [0.125, 0.25])  # as wide, twice as wide
+def test_start_from_weights(exported, widen_factor):
+    prefix, narrow = exported
+    state, mean, std = widen.load_start(prefix, widen_factor)
+    net = MobileNet(widen_factor, 64)
+    net.load_state_dict(state)
+    inputs = torch.randn(2, 3, 120, 120, generator=generator(3))
+    with torch.inference_mode():
+        torch.testing.assert_close(net.eval()(inputs), narrow.eval()(inputs), atol=1e-4, rtol=1e-3)
+    assert torch.equal(mean, torch.arange(64.0)) and torch.equal(std, torch.ones(64))
+
+
+def test_copies_of_a_channel_can_part(exported):
+    """Who reads both copies weighs them differently, or they would stay equal for ever."""
+    state, _, _ = widen.load_start(exported[0], 0.25)
+    for name in ("dw3_1.conv_sep.weight", "fc.weight"):
+        first, second = state[name].chunk(2, 1)
+        assert (first - second).abs().max() > 0.1 * first.abs().max()
+
+
+def test_weights_of_another_width_are_refused(exported):
+    with pytest.raises(ValueError, match="neither as wide"):
+        widen.load_start(exported[0], 1.0)
 
 
 @pytest.mark.parametrize(
@@ -752,7 +818,7 @@ def trainer(world, tmp_path, monkeypatch):
     )
     args = argparse.Namespace(
         labels=world.folder, fits=world.folder, scenes=world.folder / "scenes.tar", wheel=None,
-        out=tmp_path, widen=0.125, workers=1, minutes=1, eval_minutes=1,
+        out=tmp_path, widen=0.125, from_weights=None, workers=1, minutes=1, eval_minutes=1,
     )  # fmt: skip
     yield lambda: train_tddfa.Trainer(args, train_tddfa.TrainConfig(batch=4))
     torch.distributed.destroy_process_group()

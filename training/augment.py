@@ -7,7 +7,7 @@ see ``pose_in_roi``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -32,6 +32,11 @@ class AugmentConfig:
     p_grey: float = 0.2
     p_noise: float = 0.2
     p_jpeg: float = 0.15
+
+    def eased(self, share: float) -> AugmentConfig:
+        """With wide rolls, occluders and degradations ``share`` times as often."""
+        names = ("p_roll_wide", "p_occluder", "p_coarse", "p_grey", "p_noise", "p_jpeg")
+        return replace(self, **{name: share * getattr(self, name) for name in names})
 
 
 def roi_matrix(roi: np.ndarray, roll: float) -> np.ndarray:

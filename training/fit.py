@@ -155,6 +155,11 @@ def main() -> None:
     parser.add_argument("--wheel", type=Path, help=WHEEL_HELP)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
+        "--eyelids",
+        type=Path,
+        help="directions to fit with (say the shipped bfm/eyelids.npz), else they are learned",
+    )
+    parser.add_argument(
         "--reject",
         type=float,
         default=2.0,
@@ -185,9 +190,12 @@ def main() -> None:
     model = basel.at(vertex)
     fit = fit_all(model, seen, weight, FIRST_PRIOR)
     report("40 + 10, sample", model, fit, seen)
-    moves = learn_eyelids(model, fit, seen, labels["person"][chosen.numpy()])
-    lid_vertex, direction = spread_eyelids(basel, vertex, moves)
-    lids = dict(indices=lid_vertex.astype(np.int32), displacement=direction)
+    if args.eyelids:
+        lids = dict(np.load(args.eyelids))
+    else:
+        moves = learn_eyelids(model, fit, seen, labels["person"][chosen.numpy()])
+        lid_vertex, direction = spread_eyelids(basel, vertex, moves)
+        lids = dict(indices=lid_vertex.astype(np.int32), displacement=direction)
     np.savez_compressed(args.out / "eyelids.npz", **lids)
 
     prior = torch.cat(

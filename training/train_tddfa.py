@@ -40,6 +40,7 @@ from training.geometry import Model, with_eyelids
 from training.landmarks import EYES, LIPS, LOWER_LID, UPPER_LID
 from training.measure import held_out, landmarks_of, one_line, predict, summary
 from training.pictures import iterate_pictures
+from training.widen import load_start
 
 SHAPE, EXP = slice(12, 52), slice(52, None)  # places in the parameter vector
 PIXELS = 4.5e-4  # ROI pixels per µm of a typical face: puts model-frame errors on the pixel scale
@@ -48,16 +49,27 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of the training: until this share of the time, at this input side (pixels), with
+    hardships of the augmentation that many times as often."""
+
+    until: float
+    side: int
+    hardship: float = 1.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that shapes the result apart from data, width and time."""
 
     seed: int = 0
-    batch: int = 64
-    peak_lr: float = 3e-3
+    batch: int = 32  # of each process
+    peak_lr: float = 2e-3
     weight_decay: float = 0.05
     warmup: float = 0.02  # share of the time
-    average: float = 0.998  # decay of the weights' moving average
-    stages: tuple = ((0.58, 80), (1.0, 120))  # until this share of the time: input side
+    average: float = 0.999  # decay of the weights' moving average
+    # shrunken inputs cost less than half; the end is about pictures as users have them
+    stages: tuple[Stage, ...] = (Stage(0.4, 80), Stage(0.75, 120), Stage(1.0, 120, 0.5))
     w_projected: float = 1.0
     w_own_frame: float = 1.5  # shape + expression displacement, pose left out
     w_expression: float = 2.0  # expression displacement alone
@@ -140,9 +152,9 @@ def rate(progress: float, config: TrainConfig) -> float:
     )
 
 
-def input_side(progress: float, config: TrainConfig) -> int:
-    """Training starts on shrunken inputs, where a sample costs less than half."""
-    return next(side for until, side in config.stages if progress <= until)
+def stage_at(progress: float, config: TrainConfig) -> Stage:
+    """The stage at a share of the time."""
+    return next(stage for stage in config.stages if progress <= stage.until)
 
 
 class Trainer:
@@ -167,9 +179,17 @@ class Trainer:
         saved = None
         if self.checkpoint.exists():
             saved = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
-        mean, std = (saved["mean"], saved["std"]) if saved else whitening(self.loader(0), 60)
+        start = None
+        if saved:
+            mean, std = saved["mean"], saved["std"]
+        elif args.from_weights:
+            start, mean, std = load_start(args.from_weights, args.widen)
+        else:
+            mean, std = whitening(self.loader(0, config.stages[0]), 60)
         self.mean, self.std = mean.to(self.device), std.to(self.device)
         self.net = MobileNet(args.widen, len(mean)).to(self.device)
+        if start:
+            self.net.load_state_dict(start)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups: list[dict[str, Any]] = [
             dict(params=[p for p in self.net.parameters() if p.ndim > 1]),
@@ -181,9 +201,10 @@ class Trainer:
         if saved:
             self.restore(saved)
 
-    def loader(self, seed: int) -> DataLoader:
+    def loader(self, seed: int, stage: Stage) -> DataLoader:
         """Batches of an endless augmented stream."""
-        samples = Samples(self.faces, self.scenes, AugmentConfig(), self.config.seed + seed)
+        augment = AugmentConfig().eased(stage.hardship)
+        samples = Samples(self.faces, self.scenes, augment, self.config.seed + seed)
         return DataLoader(
             samples,
             self.config.batch,
@@ -250,23 +271,23 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the time is used up."""
-        limit, stream = (
-            60 * self.args.minutes,
-            iter(self.loader(1 + self.step + 10_000 * self.rank)),
-        )
+        limit, stage = 60 * self.args.minutes, None
         tick, evaluated = time.monotonic(), self.elapsed
         while self.elapsed < limit:
             progress = self.elapsed / limit
+            if stage != stage_at(progress, self.config):
+                stage = stage_at(progress, self.config)
+                stream = iter(self.loader(1 + self.step + 100_000 * self.rank, stage))
             for group in self.optimiser.param_groups:
                 group["lr"] = rate(progress, self.config)
-            side, batch, now = input_side(progress, self.config), next(stream), time.monotonic()
+            batch, now = next(stream), time.monotonic()
             self.elapsed, tick = self.elapsed + now - tick, now
-            terms = self.train_step(batch, side)
+            terms = self.train_step(batch, stage.side)
             self.step += 1
             if not self.rank and self.step % 100 == 0:
-                self.log_step(side, terms)
+                self.log_step(stage.side, terms)
             if not self.rank and self.elapsed - evaluated > 60 * self.args.eval_minutes:
-                self.evaluate(side, 1000)
+                self.evaluate(stage.side, 1000)
                 self.save()
                 evaluated = self.elapsed
         if not self.rank:
@@ -291,6 +312,12 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--wheel", type=Path, help=WHEEL_HELP)
     parser.add_argument("--widen", type=float, default=1.0, help="MobileNet's width factor")
+    parser.add_argument(
+        "--from-weights",
+        type=Path,
+        help="prefix of exported weights, as wide or half as wide, to start from (say "
+        "weights/reenact_mb05) in place of random ones",
+    )
     parser.add_argument(
         "--minutes", type=float, default=240, help="training time, with resumes added up"
     )

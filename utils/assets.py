@@ -1,4 +1,4 @@
-"""Where model files come from: this project, then a 3DDFA_V2 checkout."""
+"""Where model files come from: this project, then a 3DDFA_V2 checkout; and the cache folder."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ def candidate_paths(path: PathLike, assets: PathLike | None = None) -> list[Path
     return [root / path for root in dict.fromkeys(roots)]
 
 
-def find_asset(
-    path: PathLike, assets: PathLike | None = None, remedy: str | None = None
-) -> Path:
+def find_asset(path: PathLike, assets: PathLike | None = None, remedy: str | None = None) -> Path:
     """Return the first existing place of `path`; see `candidate_paths`.
 
     remedy : how to get the file, for the error; by default from a 3DDFA_V2 checkout.
@@ -62,3 +60,17 @@ def first_existing(paths: Sequence[PathLike], assets: PathLike | None = None) ->
         if any(candidate.is_file() for candidate in candidate_paths(path, assets)):
             return path
     return paths[0]
+
+
+def cache_folder() -> Path:
+    """The user's folder for files that we can make again at any time.
+
+    Raises
+    ------
+    OSError : there is none, as for users without a home.
+    """
+    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    try:
+        return (Path(root) if root else Path.home() / ".cache") / "face_reenactment"
+    except RuntimeError as error:
+        raise OSError(str(error)) from error

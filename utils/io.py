@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import io
+import math
+import mmap
 import os
 import pickle
-import secrets
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
 
@@ -49,6 +53,11 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+_ZIP_HEADER = 30  # bytes of a zip member's own header before its name
+_NPY_HEADER = 1024  # bytes that hold the header of any array of ours
+_ALIGNMENT = 64  # bytes
+_PADDING_FIELD = 0xD935  # of a zip header, used for this by others, too
 
 _NUMPY_CORE = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
 
@@ -102,25 +111,83 @@ def load_arrays(path: PathLike) -> Any:
     raise AssetError(f"cannot read {path}: expected a .npy, .npz or .pkl file")
 
 
-def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
-    """Write `data` to `path` through a temporary name beside it, creating its folder.
-
-    A reader sees the old file or the new one, never a part of it.
+def map_arrays(path: PathLike) -> Any:
+    """`load_arrays`, but an uncompressed `.npz` is memory-mapped: its arrays are read-only,
+    opening takes milliseconds, and only what is used is read. Checksums are not looked at.
 
     Raises
     ------
-    OutputError : the place cannot be written; nothing is left behind.
+    AssetError : as `load_arrays`.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        try:
+            with zipfile.ZipFile(path) as archive, open(path, "rb") as stream:
+                members = archive.infolist()
+                if all(member.compress_type == zipfile.ZIP_STORED for member in members):
+                    content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                    return {Path(m.filename).stem: _mapped_array(content, m) for m in members}
+        except (OSError, struct.error, *DAMAGED) as error:
+            raise AssetError(f"cannot read {path}: {one_line(error)}") from error
+    return load_arrays(path)
+
+
+def _mapped_array(content: mmap.mmap, member: zipfile.ZipInfo) -> np.ndarray:
+    """The array of an uncompressed member of the archive `content`."""
+    name_length, extra_length = struct.unpack_from("<HH", content, member.header_offset + 26)
+    start = member.header_offset + _ZIP_HEADER + name_length + extra_length
+    header = io.BytesIO(content[start : start + _NPY_HEADER])
+    version = np.lib.format.read_magic(header)
+    if version != (1, 0):
+        raise ValueError(f"{member.filename} is a .npy array of version {version}, not 1.0")
+    try:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(header)
+    except Exception as error:  # numpy lets Python's parser complain in many ways
+        raise ValueError(f"{member.filename} has a damaged header") from error
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects, not numbers")
+    if header.tell() + dtype.itemsize * math.prod(shape) != member.file_size:
+        raise ValueError(f"{member.filename} is not as long as it says")
+    place = start + header.tell()
+    return np.ndarray(shape, dtype, content, place, order="F" if fortran_order else "C")
+
+
+def encode_npz(arrays: Mapping[str, np.ndarray]) -> memoryview:
+    """A `.npz` archive of plain arrays, uncompressed and aligned, so that they can be mapped."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            start = buffer.tell() + _ZIP_HEADER + len(member.filename)
+            padding = -(start + 4) % _ALIGNMENT
+            member.extra = struct.pack("<HH", _PADDING_FIELD, padding) + bytes(padding)
+            content = io.BytesIO()
+            np.lib.format.write_array(content, np.asarray(array, order="C"), (1, 0), False)
+            archive.writestr(member, content.getbuffer())
+    return buffer.getbuffer()
+
+
+@contextmanager
+def whole_file(path: PathLike) -> Iterator[Path]:
+    """Yield an empty file of a temporary name beside `path`, which takes its place at the end.
+
+    Its folder is created, its ending is that of `path`. A reader sees the old file or the new
+    one, never a part of it; if the block raises, nothing is left behind.
+
+    Raises
+    ------
+    OutputError : the place cannot be written.
     """
     path = Path(path)
     target = Path(os.path.realpath(path))  # a link keeps pointing where it points
-    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = target.with_name(f".{os.urandom(8).hex()}.part{target.suffix}")
     try:
         if target.exists() and not target.is_file():
             raise OutputError(f"cannot write {path}: it exists and is no regular file")
         target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
         try:
-            with open(temporary, "xb") as stream:
-                stream.write(data)
+            yield temporary
             os.replace(temporary, target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -129,7 +196,13 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
         raise OutputError(
             f"cannot write {path}: {one_line(error)}; choose a writable place"
         ) from error
-    return path
+
+
+def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
+    """Write `data` to `path` as a `whole_file`; raises OutputError."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data)
+    return Path(path)
 
 
 def _load(fp: PathLike) -> Any:

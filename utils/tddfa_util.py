@@ -27,30 +27,40 @@ def load_model(model: Any, checkpoint_fp: str) -> Any:
     return load(model, checkpoint_fp)
 
 
+def crop_to_image(roi_box: Sequence[float], size: int) -> np.ndarray:
+    """The affine map (3, 4) float64 from a `size` x `size` crop (pixels, y up, first pixel at 1)
+    of `roi_box` `[x0, y0, x1, y1]` to the image (pixels, y down, first pixel at 0).
+
+    z gets the mean scale of x and y.
+    """
+    x0, y0, x1, y1 = (float(value) for value in roi_box[:4])
+    scale_x, scale_y = (x1 - x0) / size, (y1 - y0) / size
+    scale_z = (scale_x + scale_y) / 2
+    # the 3DMM was fitted in Matlab, whose first pixel is 1; hence the ones
+    return np.array(
+        [
+            [scale_x, 0, 0, x0 - scale_x],
+            [0, -scale_y, 0, y0 + size * scale_y],
+            [0, 0, scale_z, -scale_z],
+        ]
+    )
+
+
 def similar_transform(pts3d: np.ndarray, roi_box: Sequence[float], size: int) -> np.ndarray:
     """Move vertices from the network's crop to the image.
 
     Parameters
     ----------
-    pts3d (3, n) : pixels of the `size` x `size` crop, y up, first pixel at 1.
-    roi_box : `[x0, y0, x1, y1]` of the crop in the image.
+    pts3d (3, n), roi_box, size : as in `crop_to_image`.
 
     Returns
     -------
-    (3, n) float32: image pixels, y down, first pixel at 0; z in the mean scale of x and y,
-    its minimum 0.
+    (3, n) float32: image pixels; the minimum of z is 0.
     """
-    x0, y0, x1, y1 = (float(value) for value in roi_box[:4])
-    scale_x, scale_y = (x1 - x0) / size, (y1 - y0) / size
-    x, y, z = np.asarray(pts3d, np.float32)
-    # the 3DMM was fitted in Matlab, whose first pixel is 1; hence the ones
-    depth = (z - 1) * np.float32((scale_x + scale_y) / 2)
-    moved = [
-        (x - 1) * np.float32(scale_x) + np.float32(x0),
-        (size - y) * np.float32(scale_y) + np.float32(y0),
-        depth - depth.min(),
-    ]
-    return np.stack(moved)
+    affine = crop_to_image(roi_box, size)
+    moved = affine[:, :3] @ np.asarray(pts3d, np.float64) + affine[:, 3:]
+    moved[2] -= moved[2].min()
+    return moved.astype(np.float32)
 
 
 def _parse_param(param: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

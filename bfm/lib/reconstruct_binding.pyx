@@ -1,0 +1,31 @@
+# distutils: language = c++
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The C++ reconstruction on C-contiguous arrays. `bfm.packed` checks what comes in here."""
+
+from libc.stdint cimport int16_t
+
+cdef extern from "reconstruct.h" namespace "bfm" nogil:
+    const size_t C_TILE "bfm::TILE"
+
+    cdef cppclass PackedModel:
+        const float *mean
+        const int16_t *basis
+        size_t vertices
+        size_t columns
+
+    void c_reconstruct "bfm::reconstruct"(
+        const PackedModel &model, size_t faces, const float *gains, const float *affines,
+        float *vertices)
+
+TILE = C_TILE
+
+
+def reconstruct(const float[:, :, ::1] mean, const int16_t[:, :, :, ::1] basis,
+                const float[:, ::1] gains, const float[:, :, ::1] affines,
+                float[:, :, ::1] vertices):
+    """Fill `vertices` (faces, 3, n); no array may be empty."""
+    cdef PackedModel model
+    model.mean, model.basis = &mean[0, 0, 0], &basis[0, 0, 0, 0]
+    model.vertices, model.columns = vertices.shape[2], basis.shape[1]
+    with nogil:
+        c_reconstruct(model, gains.shape[0], &gains[0, 0], &affines[0, 0, 0], &vertices[0, 0, 0])
