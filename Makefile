@@ -2,12 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-KERNELS := $(wildcard Sim3DR/lib/kernels.* bfm/lib/reconstruct.*) \
-           Sim3DR/lib/kernels_binding.pyx bfm/lib/reconstruct_binding.pyx setup.py
+KERNELS := $(wildcard */lib/*.h */lib/*.pyx) Sim3DR/lib/kernels.cpp bfm/lib/reconstruct.cpp setup.py
 INPUTS := examples/inputs
 RESULTS := examples/results
 
-.PHONY: demo test lint sanitize build clean
+.PHONY: demo test lint bench sanitize build clean
 .DELETE_ON_ERROR:
 
 demo: build
@@ -23,6 +22,10 @@ lint: $(VENV)/dev
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
+# Tables of times beside yardsticks, and the same as JSON in build/bench; less than three minutes.
+bench: build
+	for name in startup stages video scaling; do $(PY) -m benchmarks.$$name || exit 1; done
+
 # The kernels under AddressSanitizer and UBSan against random meshes, in a copy of the tree.
 SANITIZED := build/sanitize
 SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) \
@@ -30,7 +33,7 @@ SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) \
 sanitize: $(VENV)/dev
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/tests
 	cp -r Sim3DR bfm utils setup.py pyproject.toml $(SANITIZED)/ && rm -f $(SANITIZED)/*/lib/*.so
-	cp tests/conftest.py tests/test_fuzz_sim3dr.py $(SANITIZED)/tests/
+	cp tests/conftest.py tests/test_fuzz_sim3dr.py tests/test_packed.py $(SANITIZED)/tests/
 	cd $(SANITIZED) && SANITIZE=1 $(CURDIR)/$(PY) setup.py --quiet build_ext --inplace
 	cd $(SANITIZED) && LD_PRELOAD="$(SANITIZER_LIBS)" ASAN_OPTIONS=detect_leaks=0 \
 	    $(CURDIR)/$(PY) -m pytest tests --hypothesis-profile=thorough
@@ -51,7 +54,7 @@ $(VENV)/kernels: $(KERNELS) $(VENV)/runtime
 	touch $@
 
 # It knows by itself whether the file is there and up to date.
-configs/bfm_noneck.npz: $(VENV)/runtime bfm/noneck_mesh.npz bfm/eyelids.npz
+configs/bfm_noneck.npz: $(VENV)/kernels bfm/noneck_mesh.npz bfm/eyelids.npz
 	$(PY) -m bfm.provision
 	touch $@
 

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from Sim3DR.lighting import RenderPipeline
-from Sim3DR.Sim3DR import get_normal, rasterize
+from Sim3DR.Sim3DR import draw, get_normal, rasterize, sample
 
-__all__ = ["RenderPipeline", "get_normal", "rasterize"]
+__all__ = ["RenderPipeline", "draw", "get_normal", "rasterize", "sample"]

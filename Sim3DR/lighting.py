@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from Sim3DR.lib import kernels
-from Sim3DR.Sim3DR import get_normal, rasterize
+from Sim3DR.Sim3DR import as_canvas, as_floats, as_triangles, draw
 
 
 def _triple(value: Sequence[float], name: str) -> np.ndarray:
@@ -58,11 +58,11 @@ class RenderPipeline:
 
     def light(self, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         """The light on every vertex: (n, 3) float32 in [0, 1]."""
-        vertices = np.ascontiguousarray(vertices, np.float32)
-        normals = get_normal(vertices, triangles)
-        colors = np.zeros_like(vertices)
+        vertices = as_floats("vertices", vertices)
+        triangles = as_triangles(triangles, len(vertices))
+        colors = np.zeros(vertices.shape, np.float32)
         if colors.size:
-            kernels.light_vertices(vertices, normals, colors, **self._lighting)
+            kernels.light_vertices(vertices, triangles, self._light(), colors)
         return colors
 
     def __call__(
@@ -85,12 +85,35 @@ class RenderPipeline:
         -------
         A new picture of the background's shape and type.
         """
-        colors = self.light(vertices, triangles)
+        image = np.array(bg, order="C")
+        self.draw(image, vertices, triangles, texture)
+        return image
+
+    def draw(
+        self,
+        image: np.ndarray,
+        vertices: np.ndarray,
+        triangles: np.ndarray,
+        texture: np.ndarray | None = None,
+        origin: Sequence[float] = (0, 0),
+    ) -> None:
+        """Draw the lit mesh into `image` itself; see `__call__`, and `Sim3DR.draw` for origin."""
+        canvas = as_canvas("image", image)
+        channels = canvas.shape[2]
+        if texture is None and channels == 3:
+            vertices = as_floats("vertices", vertices)
+            triangles = as_triangles(triangles, len(vertices))
+            if triangles.size and canvas.size:
+                kernels.draw_lit(canvas, vertices, triangles, self._light(), origin)
+            return
+        colors = self.light(np.subtract(vertices, (*origin, 0)), triangles)
         if texture is not None:
             colors = colors * texture
-        channels = bg.shape[2] if np.ndim(bg) == 3 else 1
         if channels == 1:
             colors = colors.mean(axis=1, keepdims=True)
         elif channels == 4:
             colors = np.concatenate([colors, np.ones((len(colors), 1))], axis=1)
-        return rasterize(vertices, triangles, colors, bg=bg)
+        draw(canvas, vertices, triangles, colors, origin)
+
+    def _light(self) -> kernels.Light:
+        return kernels.Light(**self._lighting)

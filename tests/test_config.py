@@ -50,8 +50,9 @@ def test_strange_keys_list_the_known(key):
         ({"arch": "mobilenet_2"}, "mobilenet, resnet22"),  # unknown network
         ({"engine": "tensorrt"}, "auto, onnx, torch"),  # unknown engine
         ({"checkpoint_fp": None}, "checkpoint_fp or onnx_fp"),  # no weights
-        ({"size": 0}, "greater than 0"),  # empty crop
-        ({"widen_factor": -1.0}, "greater than 0"),  # negative width
+        ({"size": 0}, "positive"),  # empty crop
+        ({"widen_factor": -1.0}, "positive"),  # negative width
+        ({"widen_factor": float("nan")}, "positive"),  # no width
         ({"num_params": 63}, "shape_dim and exp_dim"),  # length that tells no split
         ({"num_params": 62, "exp_dim": 11, "shape_dim": 40}, "make 63"),  # contradiction
         ({"exp_dim": 0}, "exp_dim 0"),  # no expression

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import PICTURES, heavy_modules_after, noise, random_module
+from conftest import PICTURES, REPO, heavy_modules_after, noise, random_module
 from hypothesis import given
 from hypothesis import strategies as st
 
 from FaceBoxes import FaceBoxes
+from FaceBoxes.FaceBoxes import (
+    CLEAR,
+    DOUBTFUL,
+    FIRST_FRAME,
+    FULL_FRAME,
+    MEAN_BGR,
+    SURE,
+    settled,
+    shrink_factor,
+)
 from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
 from FaceBoxes.utils.timer import Timer
@@ -174,6 +184,90 @@ def test_engines_agree_on_random_weights(random_detector_fp):
     assert by_onnx.shape == by_torch.shape
     np.testing.assert_allclose(by_onnx, by_torch, rtol=1e-4, atol=0.05)
     assert (np.diff(by_onnx[:, 4]) <= 0).all()  # best first
+
+
+OURS = REPO / "FaceBoxes" / "weights" / "reenact_faceboxes.onnx"
+
+
+@pytest.mark.parametrize("height, width", [(720, 1280), (2000, 1000), (90, 120)])
+def test_pictures_are_shrunk_to_the_frame(height, width):
+    for frame in (FULL_FRAME, FIRST_FRAME):
+        scale = shrink_factor((height, width, 3), frame)
+        fitted = scale * height / frame[0], scale * width / frame[1]
+        assert max(fitted) == pytest.approx(1) if scale < 1 else max(fitted) <= 1
+
+
+def trace(score, height=2 * CLEAR):
+    return [10, 10, 10 + height, 10 + height, score]
+
+
+@pytest.mark.parametrize(
+    "traces, scale, enough",
+    [
+        ([], 1, False),  # nothing found
+        ([trace(SURE + 0.01)], 1, True),  # one sure face
+        ([trace(SURE + 0.01), trace(SURE - 0.01)], 1, False),  # and one that is not sure
+        ([trace(SURE + 0.01), trace(DOUBTFUL + 0.01)], 1, False),  # and a trace of one
+        ([trace(0.99), trace(0.99, CLEAR - 1)], 1, False),  # a small one: there may be smaller
+        ([trace(0.99, CLEAR + 1)], 0.5, False),  # small for the network, not in the picture
+    ],
+)
+def test_what_a_first_look_settles(traces, scale, enough):
+    assert settled(np.array(traces, np.float32).reshape(-1, 5), scale) == enough
+
+
+class Seer:
+    """A network that sees one face, of the given score for every width of its input."""
+
+    def __init__(self, scores):
+        self.scores, self.batches = scores, []
+
+    def __call__(self, batch):
+        self.batches.append(batch)
+        priors = prior_boxes(*batch.shape[2:])
+        conf = np.zeros((1, len(priors), 2), np.float32)
+        conf[0, -1, 1] = self.scores[batch.shape[3]]
+        return np.zeros((1, len(priors), 4), np.float32), conf
+
+
+@pytest.mark.parametrize(
+    "scores, fast, widths",
+    [
+        ({640: 0.9, 1080: 0.8}, True, [640]),  # sure at once
+        ({640: 0.0, 1080: 0.8}, True, [640, 1080]),  # nothing
+        ({640: 0.6, 1080: 0.8}, True, [640, 1080]),  # a doubtful find
+        ({640: 0.3, 1080: 0.0}, True, [640, 1080]),  # a trace that turns out to be nothing
+        ({640: 0.9, 1080: 0.8}, False, [1080]),  # not asked to be fast
+    ],
+)
+def test_second_looks(scores, fast, widths):
+    detector = FaceBoxes(weights_fp=OURS, fast=fast)
+    detector.net = Seer(scores)
+    img = noise(720, 1280)
+    before = img.copy()
+    boxes = detector(img)
+    assert [batch.shape[3] for batch in detector.net.batches] == widths
+    assert [box[4] for box in boxes] == pytest.approx([s for s in [scores[widths[-1]]] if s])
+    if boxes:
+        last = prior_boxes(*detector.net.batches[-1].shape[2:])[-1:]
+        [corners] = decode(np.zeros((1, 4)), last) * (1280, 720, 1280, 720)
+        np.testing.assert_allclose(boxes[0][:4], corners, rtol=2e-3)
+    assert np.array_equal(img, before)
+
+
+@pytest.mark.parametrize("height, width", [(512, 512), (427, 640), (300, 200)])
+def test_small_pictures_get_one_look_as_they_are(height, width):
+    detector = FaceBoxes(weights_fp=OURS, fast=True)
+    detector.net = Seer({width: 0.0})
+    img = noise(height, width)
+    assert detector(img) == []
+    [batch] = detector.net.batches
+    np.testing.assert_array_equal(batch[0], img.transpose(2, 0, 1) - MEAN_BGR[:, None, None])
+    assert batch.dtype == np.float32 and batch.flags.c_contiguous
+
+
+def test_one_look_at_the_full_size_is_the_default(detector):
+    assert not detector.fast and not FaceBoxes(weights_fp=OURS).fast
 
 
 def test_onnx_path_imports_no_torch(random_detector_fp):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from utils.serialization import (
+    encode_ply,
     ser_to_obj,
     ser_to_obj_single,
     ser_to_ply,
@@ -132,3 +133,34 @@ def test_golden_files(tmp_path, open_tddfa, picture, golden, goldens, kind):
     assert np.array_equal(ours[-1], expected[-1])
     if kind == "obj":
         np.testing.assert_allclose(ours[1], expected[1], atol=0.011)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [0.0, -0.0, 0.004, -0.004, 0.005, 0.995, -0.995],  # near zero, both signs
+        [0.125, 0.375, -0.125, 2.125, 1234.625],  # halves go to even
+        [9999999.0, -9999999.0, 99999.995],  # wide
+        [1e7, 3e38, -1e20],  # too wide for 32 bits
+        [np.nan, np.inf, -np.inf],  # no numbers
+    ],
+)
+def test_numbers_are_written_as_python_does(numbers):
+    x = np.array(numbers, np.float32)
+    ver = np.stack([x, np.zeros_like(x), x[::-1]])
+    lines = encode_ply([ver], np.zeros((0, 3), np.int32), 0).decode().splitlines()
+    body = lines[lines.index("end_header") + 1 :]
+    height_minus_y = 0 - ver[1]
+    expected = [
+        f"{a:.2f} {b:.2f} {c:.2f}" for a, b, c in zip(x.tolist(), height_minus_y, x[::-1].tolist())
+    ]
+    assert body == expected
+
+
+def test_many_random_numbers_are_written_as_python_does():
+    ver = np.random.default_rng(1).normal(0, 300, (3, 4000)).astype(np.float32)
+    ver[0, ::7] = np.round(ver[0, ::7] * 8) / 8  # many halves
+    lines = encode_ply([ver], TRI, 720).decode().splitlines()
+    rows = zip(ver[0].tolist(), (720 - ver[1]).tolist(), ver[2].tolist())
+    expected = [f"{x:.2f} {y:.2f} {z:.2f}" for x, y, z in rows]
+    assert lines[lines.index("end_header") + 1 :][:4000] == expected

@@ -10,7 +10,7 @@ from conftest import grid_mesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Sim3DR import RenderPipeline, get_normal, rasterize
+from Sim3DR import RenderPipeline, draw, get_normal, rasterize, sample
 
 TRIANGLE = np.array([[0, 1, 2]], np.int32)
 
@@ -320,3 +320,75 @@ def test_threads_do_not_disturb_each_other():
     with ThreadPoolExecutor(4) as pool:
         parallel = list(pool.map(lambda mesh: rasterize(*mesh, bg=bg), meshes * 5))
     assert all(np.array_equal(a, b) for a, b in zip(parallel, serial * 5))
+
+
+# Drawing in place
+
+
+def test_drawing_into_a_rectangle_of_a_picture():
+    """The same pixels as drawing the whole picture, and none outside the rectangle."""
+    vertices, tri, colors = random_mesh(3)
+    whole = rasterize(vertices, tri, colors, height=24, width=24, channel=3)
+    picture = np.full((24, 24, 3), 9, np.uint8)
+    draw(picture[4:20, 6:15], vertices, tri, colors, origin=(6, 4))
+    drawn = rasterize(vertices, tri, np.ones((30, 3)), height=24, width=24, channel=3) > 0
+    inside = np.zeros((24, 24, 1), bool)
+    inside[4:20, 6:15] = True
+    assert np.array_equal(picture, np.where(drawn & inside, whole, 9))
+
+
+def test_one_colour_for_all_channels():
+    vertices, tri, colors = random_mesh(4)
+    grey = colors[:, :1]
+    picture = np.zeros((24, 24, 3), np.uint8)
+    draw(picture, vertices, tri, grey)
+    expected = rasterize(vertices, tri, np.repeat(grey, 3, axis=1), bg=np.zeros_like(picture))
+    assert np.array_equal(picture, expected)
+
+
+@pytest.mark.parametrize("light_color", [(1, 1, 1), (1, 0.5, 0.2)])  # white: one channel is lit
+def test_lighting_and_drawing_in_one_are_the_two_steps(light_color):
+    vertices, tri = sphere(20, 15)
+    vertices = (vertices + 17.3).astype(np.float32)
+    pipeline = RenderPipeline(color_directional=light_color, light_pos=(3, -2, 5))
+    picture = np.full((36, 30, 3), 80, np.uint8)
+    expected = rasterize(vertices, tri, pipeline.light(vertices, tri), bg=picture)
+    pipeline.draw(picture, vertices, tri)
+    assert np.array_equal(picture, expected)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9, 3), np.int32),  # type
+        np.zeros((9, 9, 3, 1), np.uint8),  # dimensions
+        np.zeros((9, 9, 6), np.uint8)[..., ::2],  # pixels not side by side
+        np.broadcast_to(np.uint8(0), (9, 9, 3)),  # read-only
+    ],
+)
+def test_pictures_that_cannot_be_drawn_into(image):
+    vertices, tri, colors = random_mesh(0)
+    with pytest.raises(ValueError, match="image"):
+        draw(image, vertices, tri, colors)
+    with pytest.raises(ValueError, match="image"):
+        RenderPipeline().draw(image, vertices, tri)
+
+
+def test_sampling_is_bilinear_and_clamped():
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 2), dtype=np.uint8)
+    vertices = np.array(
+        [[2, 3, 0], [2.25, 3, 0], [2, 3.5, 9], [-8, -8, 0], [99, 99, 0], [np.nan, 1, 0]]
+    )
+    p = image.astype(np.float64)
+    expected = [
+        p[3, 2],
+        0.75 * p[3, 2] + 0.25 * p[3, 3],
+        (p[3, 2] + p[4, 2]) / 2,
+        p[0, 0],
+        p[4, 6],
+        p[1, 0],
+    ]
+    np.testing.assert_allclose(sample(image, vertices) * 255, expected, atol=1e-4)
+    assert sample(image, vertices[:0]).shape == (0, 2)
+    with pytest.raises(ValueError, match="image"):
+        sample(image.astype(float), vertices)

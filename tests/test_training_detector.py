@@ -325,6 +325,55 @@ def test_no_room_leaves_the_canvas_alone():
     assert shown is canvas and box is None
 
 
+def write_tar(path, files):
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            add_bytes(tar, name, content)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """One picture with a face in each set of people, and two scenes: without and with a face."""
+    folder, labels, masks = tmp_path_factory.mktemp("library"), {}, {}
+    for name in ("portraits", "lfw_imfdb", "utkface", "scenes"):
+        labels[f"{name}/val/0.webp"] = {"faces": [[40, 20, 80, 70]], "ignore": []}
+        labels[f"{name}/val/1.webp"] = {"faces": [], "ignore": []}
+        pictures = {
+            f"val/{i}.webp": cv2.imencode(".webp", noise(seed=i))[1].tobytes() for i in range(2)
+        }
+        write_tar(folder / f"{name}.tar", pictures)
+        if name != "scenes":
+            masks[f"{name}/val/0.png"] = cv2.imencode(".png", np.full((90, 120), 255))[1].tobytes()
+    write_tar(folder / "masks.tar", masks)
+    (folder / "faces.json").write_text(json.dumps(labels))
+    return compose.Library(folder, folder / "faces.json", folder / "masks.tar", "val")
+
+
+@pytest.mark.parametrize("kind", compose.KINDS)
+@pytest.mark.parametrize("size", [(96, 96), (160, 90)])  # square, wide
+def test_scenes_have_their_size(library, kind, size):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        picture, put = compose.KINDS[kind](rng, library, compose.ComposeConfig(), size)
+        assert picture.shape == (*size[::-1], 3) and picture.dtype == np.uint8
+        for x1, y1, x2, y2, visible in put:
+            assert 0 <= x1 <= x2 <= size[0] and 0 <= y1 <= y2 <= size[1] and 0 <= visible <= 1
+    assert (kind == "empty") == (not put)
+
+
+def test_wide_scenes_are_used_to_their_edges(library):
+    cfg, reach = compose.ComposeConfig(face_heights=(10, 20)), []
+    for seed in range(8):
+        _, put = compose.composite(np.random.default_rng(seed), library, cfg, (400, 100))
+        reach += [box[2] for box in put]
+    assert max(reach) > 300
+
+
+@pytest.mark.parametrize("text, size", [("448", (448, 448)), ("1280x720", (1280, 720))])
+def test_sizes_are_squares_or_both_sides(text, size):
+    assert compose.parse_size(text) == size
+
+
 HALF = [10, 10, 60, 60, 0.5]  # cut off
 WHOLE = [10, 10, 60, 60, 1.0]
 
@@ -486,6 +535,21 @@ def test_a_run_without_checkpoint_starts_anew(tmp_path):
     assert (run.step, run.elapsed) == (0, 0.0)
 
 
+def test_a_run_starts_from_given_weights_unless_it_resumes(net, tmp_path):
+    torch.save(net.state_dict(), tmp_path / "given.pth")
+    cfg = train_faceboxes.TrainConfig(seed=5)
+    run = train_faceboxes.Run(cfg, tmp_path, "cpu", tmp_path / "given.pth")
+    assert same_tensors(run.net.state_dict(), net.state_dict())
+    assert same_tensors(run.averaged.state, net.state_dict())
+    run.net.train()
+    run.learn(random_batch(0), 0.1)
+    run.save()
+    resumed = train_faceboxes.Run(cfg, tmp_path, "cpu", tmp_path / "given.pth")
+    resumed.resume()
+    assert same_tensors(resumed.net.state_dict(), run.net.state_dict())
+    assert not same_tensors(resumed.net.state_dict(), net.state_dict())
+
+
 def test_log_has_one_header(tmp_path, capsys):
     for row in ({"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}):
         train_faceboxes.append_log(tmp_path / "log.csv", row)
@@ -546,78 +610,109 @@ def test_held_out_scenes_are_compared_by_kind(tmp_path):
     assert tables["all"].summary()["recall"] == 1 and tables["all"].false_ours == 0
 
 
-@pytest.mark.parametrize(
-    "shape, fitted",
-    [
-        ((100, 200), (100, 200)),  # small enough
-        ((1440, 1080), (720, 540)),  # too tall
-        ((720, 2160), (360, 1080)),  # too wide
-    ],
-)
-def test_pictures_are_shrunk_to_the_frame(shape, fitted):
-    assert evaluate.shrink(np.zeros((*shape, 3), np.uint8)).shape == (*fitted, 3)
+def test_the_product_counts_its_looks(net, tmp_path):
+    torch.save(net.state_dict(), tmp_path / "random.pth")
+    pictures = [noise(720, 1280), noise(96, 96)]
+    looks = {}
+    for fast in (False, True):
+        product = evaluate.Product(tmp_path / "random.pth", fast)
+        product.network = lambda batch: (
+            np.zeros((1, len(prior_boxes(*batch.shape[2:])), size), np.float32) for size in (4, 2)
+        )
+        assert [product(picture).shape for picture in pictures] == [(0, 5)] * 2
+        looks[fast] = product.looks
+    assert looks == {False: [1, 1], True: [2, 1]}  # nothing found: once more, if large
+
+
+def test_frames_compare_all_three(tmp_path):
+    scene_tar(tmp_path, "val_96_000.tar")
+    theirs, full, fast = boxes(TALL), boxes(TALL, SPURIOUS), boxes(SHIFTED)
+    tables = evaluate.on_frames(
+        lambda p: theirs, lambda p: full, lambda p: fast, evaluate.load_scenes(tmp_path)
+    )
+    ious = {name: counts.summary()["mean_iou"] for name, counts in tables.items()}
+    assert ious == pytest.approx(
+        {"full size": 1, "fast": 2 / 3, "fast against full size": 2 / 3}, abs=1e-4
+    )
+    assert [counts.reference for counts in tables.values()] == [2, 2, 4]  # in two pictures
 
 
 def test_rows_of_pictures(tmp_path):
     for name in ("b.png", "a.png"):
         cv2.imwrite(str(tmp_path / name), noise())
     (tmp_path / "notes.txt").write_text("no picture")
-    rows = evaluate.on_pictures(lambda p: boxes(TALL), lambda p: boxes(TALL, SPURIOUS), [tmp_path])
+
+    class Fast:
+        looks = [2]
+
+        def __call__(self, picture):
+            return boxes(SHIFTED)
+
+    rows = evaluate.on_pictures(
+        lambda p: boxes(TALL, SPURIOUS), lambda p: boxes(TALL), Fast(), [tmp_path]
+    )
     assert [row["picture"] for row in rows] == ["a.png", "b.png"]
-    assert {k: rows[0][k] for k in ("theirs", "ours", "both", "worst_iou")} == dict(
-        theirs=2, ours=1, both=1, worst_iou=1.0
+    assert rows[0] == dict(
+        picture="a.png", theirs=2, ours=1, worst_iou=1.0, fast=1, iou_of_fast=0.667, looks=2
     )
 
 
 # Calibration
 
 
-def rows_of(*table):
-    """Summaries by threshold: (threshold, recall, false_ours), the original's false boxes: 0.1."""
-    return {
-        t: {"recall": recall, "false_ours": false, "false_theirs": 0.1}
-        for t, recall, false in table
-    }
+def test_collected_finds():
+    """A tall face that the original finds, too, one that it does not, a small one, a false one."""
+    theirs = boxes(TALL, SMALL)
+    label = {"found": theirs, "put": np.array([[*TALL, 1], [*SMALL, 1], [300, 0, 350, 50, 1.0]])}
+    ours = boxes(SHIFTED, [300, 0, 350, 50], SMALL, SPURIOUS)
+    ours[:, 4] = 0.9, 0.8, 0.7, 0.6
+
+    class Sizing:
+        def with_sizes(self, picture, min_score):
+            return np.column_stack([ours, [64, 64, 32, 128]])
+
+    finds, false_theirs = calibrate.collect(Sizing(), [(noise(), label)] * 2)
+    expected = [[64, 0.9, 1, 0], [64, 0.8, 0, 0], [32, 0.7, 0, 0], [128, 0.6, 0, 1]]
+    np.testing.assert_allclose(finds, expected * 2)
+    assert false_theirs == 0
+    assert calibrate.collect(Sizing(), [])[0].shape == (0, 4)
+
+
+FINDS = np.array(  # size, score, right, false
+    [[32, 0.9, 1, 0], [32, 0.7, 0, 1], [32, 0.5, 1, 0]]
+    + [[64, 0.6, 0, 1], [64, 0.45, 1, 0], [64, 0.4, 1, 0]]
+)
 
 
 @pytest.mark.parametrize(
-    "table, threshold",
+    "allowed, found, false",
     [
-        ([(0.5, 0.99, 0.1), (0.6, 0.98, 0)], 0.5),  # clean from the start
-        ([(0.5, 0.99, 0.3), (0.6, 0.98, 0.1), (0.7, 0.97, 0)], 0.6),  # lowest clean one
-        ([(0.5, 0.99, 0.3), (0.6, 0.96, 0.2), (0.7, 0.9, 0)], 0.6),  # clean costs too many faces
-        ([(0.5, 0.99, 0.3), (0.6, 0.98, 0.2)], 0.6),  # never clean: the last complete one
-        ([(0.5, 0.8, 0.3), (0.6, 0.7, 0)], 0.5),  # never complete
+        (2, 4, 2),  # everything
+        (1, 3, 1),  # for the false one of 64 px there are two faces, for that of 32 px one
+        (0, 1, 0),  # nothing behind the first false one
     ],
 )
-def test_choice_of_the_threshold(table, threshold):
-    assert calibrate.choose_threshold(rows_of(*table)) == threshold
+def test_thresholds_buy_faces_with_false_boxes(allowed, found, false):
+    thresholds = calibrate.choose_thresholds(FINDS, allowed)
+    assert thresholds.keys() == {32, 64, 128, 256, 512}
+    assert tuple(calibrate.kept(FINDS, thresholds)[:, 2:].sum(0)) == (found, false)
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.62, 0.94])  # no shift, some, the most
-def test_calibrated_scores(net, threshold):
-    """A score s becomes sigmoid(logit s - logit t): t becomes 0.5, and boxes stay."""
+def test_calibrated_scores(net):
+    """A score s becomes sigmoid(logit s - logit t): the anchor's t becomes 0.5, and boxes stay."""
+    thresholds = {32: 0.3, 64: 0.5, 128: 0.62, 256: 0.8, 512: 0.94}
     shifted = FaceBoxesNet()
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    shifted.load_state_dict(calibrate.shift_scores(net.state_dict(), threshold))
+    shifted.load_state_dict(calibrate.shift_scores(net.state_dict(), thresholds))
     inputs = 100 * torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         (loc, old), (new_loc, new) = net(inputs), shifted.eval()(inputs)
-    logit = torch.logit(old[..., 1]) - np.log(threshold / (1 - threshold))
-    torch.testing.assert_close(new[..., 1], torch.sigmoid(logit), atol=1e-5, rtol=1e-4)
+    sizes = (prior_boxes(64, 96)[:, 2] * 96).round()
+    cut = torch.tensor([thresholds[int(size)] for size in sizes])
+    logit = torch.logit(old[0, :, 1]) - torch.logit(cut)
+    torch.testing.assert_close(new[0, :, 1], torch.sigmoid(logit), atol=1e-5, rtol=1e-4)
     assert torch.equal(loc, new_loc)
     assert same_tensors(net.state_dict(), state)  # the input is unchanged
-
-
-def test_sweep_raises_the_threshold_only():
-    """Two scenes, finds at 0.6 (right) and 0.8 (wrong)."""
-    label = {"found": boxes(TALL), "put": np.array([[*TALL, 1.0]])}
-    found = np.concatenate([boxes(SPURIOUS, score=0.8), boxes(TALL, score=0.6)])
-    rows = calibrate.sweep(lambda picture, min_score: found, [(noise(), label)] * 2)
-    assert list(rows) == pytest.approx(calibrate.THRESHOLDS)
-    for threshold, row in rows.items():
-        if min(abs(threshold - 0.6), abs(threshold - 0.8)) > 0.01:
-            assert row["recall"] == (threshold < 0.6) and row["false_ours"] == (threshold < 0.8)
 
 
 # Masks of people: the module needs mediapipe, of which nothing is used here

@@ -224,3 +224,15 @@ def test_viz_pose_draws_every_head(scene):
 @pytest.mark.parametrize("name, suffix", [("a/b.jpg", ".jpg"), ("b.tar.PNG", ".PNG"), ("b", "")])
 def test_get_suffix(name, suffix):
     assert get_suffix(name) == suffix
+
+
+@pytest.mark.parametrize("with_bg_flag", [True, False])
+def test_rendering_into_the_picture_itself(with_bg_flag):
+    grid, tri = grid_mesh(30, 30)
+    ver, img = grid.T + np.float32(5.5), noise()
+    expected = render(img, [ver], tri, with_bg_flag=with_bg_flag)
+    frame = img.copy()
+    assert render(frame, [ver], tri, with_bg_flag=with_bg_flag, out=frame) is frame
+    assert np.array_equal(frame, expected)
+    with pytest.raises(ValueError, match="out: expected"):
+        render(img, [ver], tri, out=frame[1:])

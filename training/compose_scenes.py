@@ -67,6 +67,7 @@ class ComposeConfig:
 
 # A picture (H, W, 3) uint8, and the boxes with visibility (5,) of the faces put into it.
 Scene = tuple[np.ndarray, list[np.ndarray]]
+Size = tuple[int, int]  # width and height in pixels
 
 SAME_FACE_IOU = 0.4  # of a find and the box of what was put there
 OTHER_FACE_IOU = 0.2
@@ -123,10 +124,10 @@ class Library:
         """(H, W, 3) uint8 BGR."""
         return decode_picture(self.pictures[key])
 
-    def background(self, rng: Rng, size: int, shares=(0.35, 1.0)) -> np.ndarray:
-        """Part of a scene without faces, `size` pixels square."""
+    def background(self, rng: Rng, size: Size, shares=(0.35, 1.0)) -> np.ndarray:
+        """Part of a scene without faces, of that size."""
         key = self.backgrounds[rng.integers(len(self.backgrounds))]
-        return comp.random_crop(rng, self.picture(key), size, size, shares)
+        return comp.random_crop(rng, self.picture(key), *size, shares)
 
     def person(self, rng: Rng, shares: tuple[tuple[str, float], ...]) -> Person:
         """A random person, from each tar as often as its share says."""
@@ -154,19 +155,18 @@ def add_person(
 
     Returns the new canvas and the face's box (4,), or the old one and None where there is no room.
     """
-    size = canvas.shape[0]
+    size = canvas.shape[1::-1]
     mask = comp.taper_mask(rng, person.mask)
     angle = np.deg2rad(rng.normal(0, 9))
     for _ in range(8):
-        half = min(height * 0.55, size * 0.45)
-        centre = (
-            rng.uniform(half, size - half, 2) if rng.random() < 0.92 else rng.uniform(0, size, 2)
-        )
+        half = min(height * 0.55, min(size) * 0.45)
+        margin = half if rng.random() < 0.92 else 0
+        centre = rng.uniform(margin, np.array(size) - margin)
         matrix = comp.placement(person, height, centre, angle, rng.random() < 0.5)
         box = comp.moved_box(person.box, matrix)
-        placed = comp.warp(mask, matrix, (size, size))
+        placed = comp.warp(mask, matrix, size)
         if placed_boxes_clear(box, placed, boxes):
-            picture = comp.warp(comp.tone(rng, person.picture, 0.6), matrix, (size, size))
+            picture = comp.warp(comp.tone(rng, person.picture, 0.6), matrix, size)
             return comp.blend(canvas, comp.match_tone(rng, picture, placed, canvas), placed), box
     return canvas, None
 
@@ -180,25 +180,25 @@ def add_distractor(
     if rng.random() < 0.5:
         filling = comp.shuffle_face(rng, person)
     else:
-        filling = comp.resize(library.background(rng, 200, (0.1, 0.6)), width, height)
+        filling = comp.resize(library.background(rng, (200, 200), (0.1, 0.6)), width, height)
     fake = Person(filling, person.mask, person.box)
-    face_height = comp.log_uniform(rng, cfg.face_heights[0], canvas.shape[0] * 0.5)
+    face_height = comp.log_uniform(rng, cfg.face_heights[0], min(canvas.shape[:2]) * 0.5)
     return add_person(rng, canvas, fake, face_height, [])[0]
 
 
-def composite(rng: Rng, library: Library, cfg: ComposeConfig, size: int) -> Scene:
+def composite(rng: Rng, library: Library, cfg: ComposeConfig, size: Size) -> Scene:
     """People of very different sizes before a background."""
     canvas = library.background(rng, size)
     if rng.random() < 0.35:
         canvas = add_distractor(rng, library, cfg, canvas)
     count = rng.integers(1, cfg.max_people + 1)
-    tallest = min(cfg.face_heights[1], size * (0.85 if count < 3 else 0.45))
+    tallest = min(cfg.face_heights[1], min(size) * (0.85 if count < 3 else 0.45))
     boxes: list[np.ndarray] = []
     heights = [comp.log_uniform(rng, cfg.face_heights[0], tallest) for _ in range(count)]
     for height in sorted(heights, reverse=True):
         canvas, box = add_person(rng, canvas, library.person(rng, cfg.set_shares), height, boxes)
         boxes += [] if box is None else [box]
-    return canvas, [comp.with_visibility(box, (0, 0, size, size)) for box in boxes]
+    return canvas, [comp.with_visibility(box, (0, 0, *size)) for box in boxes]
 
 
 def tile(rng: Rng, library: Library, width: int, height: int) -> Scene:
@@ -223,26 +223,27 @@ def tile(rng: Rng, library: Library, width: int, height: int) -> Scene:
     return comp.tone(rng, shown, 0.6), put
 
 
-def cuts(rng: Rng, size: int) -> list[tuple[int, int]]:
-    """`size` pixels cut at random into one to three intervals."""
-    inner = size * (np.arange(1, rng.integers(1, 4)) + rng.uniform(-0.25, 0.25))
+def cuts(rng: Rng, length: int) -> list[tuple[int, int]]:
+    """`length` pixels cut at random into one to three intervals."""
+    inner = length * (np.arange(1, rng.integers(1, 4)) + rng.uniform(-0.25, 0.25))
     count = len(inner) + 1
-    ends = [0, *(inner / count).astype(int), size]
+    ends = [0, *(inner / count).astype(int), length]
     return list(zip(ends, ends[1:]))
 
 
-def collage(rng: Rng, library: Library, cfg: ComposeConfig, size: int) -> Scene:
+def collage(rng: Rng, library: Library, cfg: ComposeConfig, size: Size) -> Scene:
     """Whole pictures side by side, with and without faces, so that straight edges tell nothing."""
-    canvas, boxes = np.empty((size, size, 3), np.uint8), []
-    rows = cuts(rng, size)
-    for x1, x2 in cuts(rng, size):
+    width, height = size
+    canvas, boxes = np.empty((height, width, 3), np.uint8), []
+    rows = cuts(rng, height)
+    for x1, x2 in cuts(rng, width):
         for y1, y2 in rows:
             canvas[y1:y2, x1:x2], put = tile(rng, library, x2 - x1, y2 - y1)
             boxes += [box + (x1, y1, x1, y1, 0) for box in put]
     return canvas, boxes
 
 
-def real(rng: Rng, library: Library, cfg: ComposeConfig, size: int) -> Scene:
+def real(rng: Rng, library: Library, cfg: ComposeConfig, size: Size) -> Scene:
     """A part of a real picture around what is, or looked like, a face, at a random size."""
     keys = library.real["scenes" if rng.random() < cfg.real_scenes_share else "portraits"]
     key = keys[rng.integers(len(keys))]
@@ -251,17 +252,16 @@ def real(rng: Rng, library: Library, cfg: ComposeConfig, size: int) -> Scene:
     person = Person(
         picture, np.ones(picture.shape[:2], np.float32), boxes[rng.integers(len(boxes))]
     )
-    height = comp.log_uniform(rng, cfg.face_heights[0], 0.75 * size)
-    matrix = comp.placement(
-        person, height, rng.uniform(0.3 * size, 0.7 * size, 2), 0.0, rng.random() < 0.5
-    )
-    picture, mask = (comp.warp(layer, matrix, (size, size)) for layer in (picture, person.mask))
+    height = comp.log_uniform(rng, cfg.face_heights[0], 0.75 * min(size))
+    centre = rng.uniform(0.3, 0.7, 2) * size
+    matrix = comp.placement(person, height, centre, 0.0, rng.random() < 0.5)
+    picture, mask = (comp.warp(layer, matrix, size) for layer in (picture, person.mask))
     canvas = comp.blend(library.background(rng, size), picture, mask)
     moved = (comp.moved_box(np.array(box), matrix) for box in label["faces"])
-    return canvas, [comp.with_visibility(box, (0, 0, size, size)) for box in moved]
+    return canvas, [comp.with_visibility(box, (0, 0, *size)) for box in moved]
 
 
-def empty(rng: Rng, library: Library, cfg: ComposeConfig, size: int) -> Scene:
+def empty(rng: Rng, library: Library, cfg: ComposeConfig, size: Size) -> Scene:
     """A scene without faces, with up to two distractors."""
     canvas = library.background(rng, size)
     for _ in range(rng.integers(3)):
@@ -300,9 +300,9 @@ def label_scene(
 
 
 def write_shard(
-    library: Library, detector: Detector, out_fp: Path, size: int, seed: int, cfg: ComposeConfig
+    library: Library, detector: Detector, out_fp: Path, size: Size, seed: int, cfg: ComposeConfig
 ) -> None:
-    """Compose, label and store one shard of scenes, `size` pixels square; atomic."""
+    """Compose, label and store one shard of scenes of that size; atomic."""
     rng, labels = np.random.default_rng(seed), {}
     partial = out_fp.with_suffix(".partial")
     with tarfile.open(partial, "w") as tar:
@@ -319,6 +319,12 @@ def write_shard(
     partial.rename(out_fp)
 
 
+def parse_size(text: str) -> Size:
+    """``640`` is a square, ``1280x720`` a width and a height."""
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the four tars")
@@ -327,7 +333,7 @@ def main() -> None:
     parser.add_argument("--weights", required=True, help="state dict of the labelling detector")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--split", choices=("train", "val"), default="train")
-    parser.add_argument("--size", type=int, default=448, help="side of the scenes in pixels")
+    parser.add_argument("--size", default="448", help="pixels of the scenes: 448, or 1280x720")
     parser.add_argument("--shards", type=int, default=20)
     parser.add_argument("--first", type=int, default=0, help="number (and seed) of the first shard")
     args = parser.parse_args()
@@ -343,7 +349,7 @@ def main() -> None:
                 library,
                 detector,
                 out_fp,
-                args.size,
+                parse_size(args.size),
                 number * 2 + (args.split == "val"),
                 ComposeConfig(),
             )

@@ -61,16 +61,21 @@ class Detector:
         else:
             self.net = FaceBoxesNet()
             self.net.load_state_dict(torch.load(source, map_location="cpu", weights_only=True))
-        self.net.eval()
+        self.net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def __call__(self, picture: np.ndarray, min_score: float = 0.5) -> np.ndarray:
         """Boxes and scores, (n, 5) float, best first, of a picture (H, W, 3) uint8 BGR."""
+        return self.with_sizes(picture, min_score)[:, :5]
+
+    def with_sizes(self, picture: np.ndarray, min_score: float) -> np.ndarray:
+        """Boxes, scores and the sizes of their anchors in pixels: (n, 6) float, best first."""
         height, width = picture.shape[:2]
         with torch.inference_mode():
             loc, conf = self.net(to_input(picture[None]))
         scores = conf[0, :, 1].numpy()
         keep = np.argsort(-scores)[:MAX_CANDIDATES]
         keep = keep[scores[keep] > min_score]
-        boxes = decode(loc[0].numpy()[keep], prior_boxes(height, width)[keep])
-        boxes, scores = boxes * (width, height, width, height), scores[keep]
-        return np.column_stack([boxes, scores])[nms(boxes, scores, NMS_IOU_THRESHOLD)]
+        scores, priors = scores[keep], prior_boxes(height, width)[keep]
+        boxes = decode(loc[0].numpy()[keep], priors) * (width, height, width, height)
+        rows = np.column_stack([boxes, scores, (priors[:, 2] * width).round()])
+        return rows[nms(boxes, scores, NMS_IOU_THRESHOLD)]

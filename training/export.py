@@ -59,7 +59,7 @@ def main() -> None:
         torch_fp,
         lambda: MobileNet(saved["widen"], len(saved["mean"])),
         (1, 3, 120, 120),
-        ("param",),
+        ("params",),
     )
     write_bytes(torch_fp.with_suffix(".onnx"), bare_graph(export_onnx(spec, torch_fp)))
 

@@ -1,4 +1,4 @@
-"""Train FaceBoxes from random weights on the scenes of ``compose_scenes``.
+"""Train FaceBoxes, from random or from given weights, on the scenes of ``compose_scenes``.
 
 The learning rate follows the clock, so a run ends when it is told to, on any machine.  Every few
 minutes it measures the averaged weights on held-out scenes and writes into the output folder
@@ -9,6 +9,8 @@ command again resumes.
 Usage::
 
     python -m training.train_faceboxes --scenes scenes/ --out run/ --minutes 90
+    python -m training.train_faceboxes --scenes scenes/ --out tuned/ --minutes 45 \
+        --from-weights FaceBoxes/weights/reenact_faceboxes.pth --learning-rate 4e-4
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -55,7 +57,7 @@ class TrainConfig:
     gradient_norm: float = 10.0
     min_visible: float = 0.9  # a face that the crop cuts off more than this is ignored
     average_decay: float = 0.998
-    report_minutes: float = 4.0
+    report_minutes: float = 8.0
     held_out: int = 120
 
 
@@ -155,10 +157,15 @@ def area(boxes: np.ndarray) -> np.ndarray:
 class Run:
     """A network in training: its optimiser, its average, and how far it has come."""
 
-    def __init__(self, cfg: TrainConfig, out: Path, device: str) -> None:
+    def __init__(
+        self, cfg: TrainConfig, out: Path, device: str, from_weights: Path | None = None
+    ) -> None:
         torch.manual_seed(cfg.seed)
         self.cfg, self.out, self.device = cfg, out, device
         self.net = FaceBoxesNet().to(device, memory_format=torch.channels_last)
+        if from_weights:
+            state = torch.load(from_weights, map_location=device, weights_only=True)
+            self.net.load_state_dict(state)
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay
         )
@@ -267,14 +274,20 @@ def main() -> None:
     parser.add_argument("--scenes", type=Path, required=True, help="folder of train_*, val_* tars")
     parser.add_argument("--out", type=Path, required=True, help="for weights, checkpoint, log")
     parser.add_argument("--minutes", type=float, default=90, help="of training, over all parts")
+    parser.add_argument(
+        "--from-weights", type=Path, help="state dict to start from in place of random weights"
+    )
+    parser.add_argument(
+        "--learning-rate", type=float, default=TrainConfig.learning_rate, help="its peak"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    cfg = TrainConfig()
+    cfg = replace(TrainConfig(), learning_rate=args.learning_rate)
     (args.out / "config.json").write_text(json.dumps(asdict(cfg), indent=1))
-    run = Run(cfg, args.out, args.device)
+    run = Run(cfg, args.out, args.device, args.from_weights)
     run.resume()
     train(run, args.scenes, 60 * args.minutes)
 

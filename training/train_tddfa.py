@@ -165,6 +165,7 @@ class Trainer:
         self.rank = dist.get_rank()
         self.device = torch.device(f"cuda:{self.rank}" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
+        cv2.setNumThreads(1)  # loaders fork, and OpenCV's threads would hang in the copies
         faces = Faces(args.labels, args.fits, val=False)
         self.val = Faces(args.labels, args.fits, val=True)
         self.scenes = load_scenes(args.scenes)

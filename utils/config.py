@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -89,8 +90,8 @@ class TDDFAConfig:
             raise UsageError(f"config: engine {self.engine!r} is none of {', '.join(ENGINES)}")
         if not (self.checkpoint_fp or self.onnx_fp):
             raise UsageError("config: give the weights as checkpoint_fp or onnx_fp")
-        if self.size < 1 or self.widen_factor <= 0:
-            raise UsageError("config: size and widen_factor must be greater than 0")
+        if self.size < 1 or not 0 < self.widen_factor < math.inf:
+            raise UsageError("config: size and widen_factor must be positive numbers")
         ParamLayout.resolve(self.num_params, self.shape_dim, self.exp_dim)
 
 

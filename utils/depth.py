@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from Sim3DR import rasterize
+from Sim3DR import draw
 from utils.image import emit
 from utils.io import PathLike
-from utils.render import background, paint
+from utils.render import canvas_of, paint
 
 
 def _depth_colors(ver: np.ndarray) -> np.ndarray:
-    """Grey (n, 3) in [0, 1]: the vertices' z from the farthest, 0, to the nearest, 1."""
+    """Grey (n, 1) in [0, 1]: the vertices' z from the farthest, 0, to the nearest, 1."""
     z = ver[2] - np.nanmin(ver[2])
     grey = z / max(float(np.nanmax(z)), np.finfo(np.float32).tiny)
-    return np.repeat(grey[:, None], 3, axis=1)
+    return grey[:, None]
 
 
 def depth(
@@ -31,9 +31,10 @@ def depth(
 
     Parameters and result as in `utils.render.render`.
     """
-    painted = paint(
-        background(img, with_bg_flag),
+    canvas = canvas_of(img, with_bg_flag)
+    paint(
+        canvas,
         ver_lst,
-        lambda patch, ver, i: rasterize(ver, tri, _depth_colors(ver_lst[i]), bg=patch),
+        lambda patch, ver, origin, i: draw(patch, ver, tri, _depth_colors(ver_lst[i]), origin),
     )
-    return emit(painted, wfp, show_flag)
+    return emit(canvas, wfp, show_flag)

@@ -1,4 +1,4 @@
-"""Drawing landmarks, dense points and pose boxes on copies of pictures."""
+"""Drawing landmarks, dense points and pose boxes."""
 
 from __future__ import annotations
 
@@ -54,11 +54,20 @@ def _draw_lines(img: np.ndarray, pts: np.ndarray, color: Color, width: int) -> N
         cv2.polylines(img, group, closed, color, width, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_dense(img: np.ndarray, pts: np.ndarray) -> None:
-    """Colour the pixel under every sixth vertex, so that the picture shines through."""
+def draw_dense(img: np.ndarray, pts: np.ndarray) -> None:
+    """Colour the pixel of `img` under every sixth of `pts`, so that the picture shines through."""
     columns, rows = np.rint(np.nan_to_num(pts[:2, ::6], nan=-1)).astype(np.int64)
     inside = (columns >= 0) & (columns < img.shape[1]) & (rows >= 0) & (rows < img.shape[0])
     img[rows[inside], columns[inside]] = CYAN
+
+
+def draw_face(img: np.ndarray, pts: np.ndarray, style: str = "fancy") -> None:
+    """Draw the landmarks `pts` (2 or 3, n) of one face into `img`; style as in `draw_landmarks`."""
+    # line and dot sizes follow the face, so that small faces stay readable
+    extent = min(float(np.ptp(np.nan_to_num(pts[:2]), axis=1).max()), max(img.shape))
+    if style == "fancy" and np.shape(pts)[1] == 68:
+        _draw_lines(img, pts, WHITE, max(1, round(extent / 250)))
+    draw_points(img, pts, GREEN, max(1.0, extent / 150))
 
 
 def draw_landmarks(
@@ -88,13 +97,9 @@ def draw_landmarks(
     faces = [pts] if isinstance(pts, np.ndarray) and pts.ndim == 2 else pts
     for face in faces:
         if dense_flag:
-            _draw_dense(drawn, face)
-            continue
-        # line and dot sizes follow the face, so that small faces stay readable
-        extent = min(float(np.ptp(np.nan_to_num(face[:2]), axis=1).max()), max(drawn.shape))
-        if style == "fancy" and np.shape(face)[1] == 68:
-            _draw_lines(drawn, face, WHITE, max(1, round(extent / 250)))
-        draw_points(drawn, face, GREEN, max(1.0, extent / 150))
+            draw_dense(drawn, face)
+        else:
+            draw_face(drawn, face, style)
     return emit(drawn, wfp, show_flag)
 
 

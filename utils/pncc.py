@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from bfm.bfm import model_of_size
-from Sim3DR import rasterize
+from Sim3DR import draw
 from utils.image import emit
 from utils.io import PathLike
-from utils.render import background, paint
+from utils.render import canvas_of, paint
 
 
 def pncc(
@@ -31,9 +31,10 @@ def pncc(
     codes = [
         (model_of_size(ver.shape[1]).ncc if ncc is None else ncc).T for ver in ver_lst
     ]
-    painted = paint(
-        background(img, with_bg_flag),
+    canvas = canvas_of(img, with_bg_flag)
+    paint(
+        canvas,
         ver_lst,
-        lambda patch, ver, i: rasterize(ver, tri, codes[i], bg=patch),
+        lambda patch, ver, origin, i: draw(patch, ver, tri, codes[i], origin),
     )
-    return emit(painted, wfp, show_flag)
+    return emit(canvas, wfp, show_flag)

@@ -10,16 +10,63 @@ import numpy as np
 from utils.image import as_bgr
 from utils.io import PathLike, write_bytes
 
-
-def _lines(template: str, rows: np.ndarray) -> str:
-    """Format every row of (n, k) numbers by the same template, in one go."""
-    return (template * len(rows)) % tuple(rows.ravel().tolist())
+# Text is made as matrices of bytes, a row for each line, that this fills up and is then left out.
+_FILLING = b"\0"
 
 
-def _upright(ver: np.ndarray, height: int) -> np.ndarray:
-    """Vertices (3, n) in image pixels as rows (n, 3) with y up."""
+def _text(*fields: bytes | np.ndarray) -> bytes:
+    """Lines from their fields: bytes (n, width) of each line, or the same for all lines."""
+    count = next(len(field) for field in fields if isinstance(field, np.ndarray))
+    columns = [
+        field
+        if isinstance(field, np.ndarray)
+        else np.broadcast_to(np.frombuffer(field, np.uint8), (count, len(field)))
+        for field in fields
+    ]
+    return np.concatenate(columns, axis=1).tobytes().translate(None, _FILLING)
+
+
+def _words(words: Sequence[bytes]) -> np.ndarray:
+    """Bytes (n, width) of words, filled up."""
+    array = np.array(words, "S")
+    return array.view(np.uint8).reshape(len(words), array.itemsize)
+
+
+def _digits(numbers: np.ndarray, at_least: int = 1) -> np.ndarray:
+    """Bytes (n, width) of uint32 numbers (n,) with at least so many digits, filled up in front."""
+    width = max(len(str(numbers.max(initial=0))), at_least)
+    digits = np.empty((len(numbers), width), np.uint8)
+    for place in range(width):
+        rest = numbers // 10
+        digit = (numbers - 10 * rest).astype(np.uint8) + ord("0")
+        digits[:, -1 - place] = digit if place < at_least else digit * (numbers > 0)
+        numbers = rest
+    return digits
+
+
+def _decimals(values: np.ndarray) -> np.ndarray:
+    """Bytes (n, width) of numbers (n,) as "%.2f" formats them, filled up."""
+    if values.dtype != np.float32 or not (np.abs(values) < 1e7).all():
+        return _words([b"%.2f" % value for value in values.tolist()])
+    # exact in float64, so that halves are seen and go to even, as Python has it
+    hundredths = np.rint(values.astype(np.float64) * 100)
+    digits = _digits(np.abs(hundredths).astype(np.uint32), at_least=3)
+    sign = np.where(np.signbit(values), np.uint8(ord("-")), np.uint8(0))
+    point = np.full(len(values), ord("."), np.uint8)
+    return np.column_stack([sign, digits[:, :-2], point, digits[:, -2:]])
+
+
+def _face_lines(start: bytes, faces: np.ndarray) -> bytes:
+    """A line of three numbers (m, 3) for each face, after `start`."""
+    words = _digits(np.arange(faces.max(initial=0) + 1, dtype=np.uint32))
+    a, b, c = (words.take(column, axis=0) for column in faces.T)
+    return _text(start, a, b" ", b, b" ", c, b"\n")
+
+
+def _positions(ver: np.ndarray, height: int) -> list[np.ndarray]:
+    """Text of x, y, z of vertices (3, n) in image pixels, y up."""
     x, y, z = ver
-    return np.stack([x, height - y, z], axis=1)
+    return [_decimals(values) for values in (x, height - y, z)]
 
 
 def _face_rows(
@@ -32,28 +79,31 @@ def _face_rows(
     return np.concatenate([tri + start for start in starts]) if len(ver_lst) else tri[:0]
 
 
-def _nearest_colors(img: np.ndarray, ver: np.ndarray) -> np.ndarray:
-    """RGB (n, 3) in [0, 1] of the pixel nearest to each vertex (3, n)."""
+def _nearest_colors(img: np.ndarray, ver: np.ndarray) -> list[np.ndarray]:
+    """Text of R, G, B in [0, 1] of the pixel nearest to each vertex (3, n)."""
     limit = np.array([[img.shape[1] - 1], [img.shape[0] - 1]])
     columns, rows = np.rint(np.nan_to_num(ver[:2]).clip(0, limit)).astype(np.intp)
-    return img[rows, columns, ::-1] / 255
+    words = _words([b"%.2f" % (value / 255) for value in range(256)])
+    return [words.take(channel, axis=0) for channel in img[rows, columns, ::-1].T]
 
 
 def encode_ply(
     ver_lst: Sequence[np.ndarray], tri: np.ndarray, height: int, reverse: bool = True
 ) -> bytes:
     """Faces as one ascii PLY mesh; arguments as in `ser_to_ply`."""
-    vertices = [_upright(ver, height) for ver in ver_lst]
     faces = _face_rows(ver_lst, tri, reverse, first=0)
     header = (
         "ply\nformat ascii 1.0\n"
-        f"element vertex {sum(map(len, vertices))}\n"
+        f"element vertex {sum(ver.shape[1] for ver in ver_lst)}\n"
         "property float x\nproperty float y\nproperty float z\n"
         f"element face {len(faces)}\n"
         "property list uchar int vertex_indices\nend_header\n"
     )
-    body = [_lines("%.2f %.2f %.2f\n", rows) for rows in vertices]
-    return "".join([header, *body, _lines("3 %d %d %d\n", faces)]).encode("ascii")
+    body = []
+    for ver in ver_lst:
+        x, y, z = _positions(ver, height)
+        body.append(_text(x, b" ", y, b" ", z, b"\n"))
+    return b"".join([header.encode("ascii"), *body, _face_lines(b"3 ", faces)])
 
 
 def encode_obj(
@@ -65,15 +115,14 @@ def encode_obj(
 ) -> bytes:
     """Faces as one OBJ mesh with vertex colours; arguments as in `ser_to_obj`."""
     img = as_bgr(img)
-    body = [
-        _lines(
-            "v %.2f %.2f %.2f %.2f %.2f %.2f\n",
-            np.concatenate([_upright(ver, height), _nearest_colors(img, ver)], axis=1),
+    body = []
+    for ver in ver_lst:
+        x, y, z = _positions(ver, height)
+        red, green, blue = _nearest_colors(img, ver)
+        body.append(
+            _text(b"v ", x, b" ", y, b" ", z, b" ", red, b" ", green, b" ", blue, b"\n")
         )
-        for ver in ver_lst
-    ]
-    faces = _face_rows(ver_lst, tri, reverse, first=1)
-    return "".join([*body, _lines("f %d %d %d\n", faces)]).encode("ascii")
+    return b"".join([*body, _face_lines(b"f ", _face_rows(ver_lst, tri, reverse, first=1))])
 
 
 def _numbered(wfp: PathLike, number: int) -> Path:

@@ -7,39 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from bfm.bfm import model_of_size
-from Sim3DR import rasterize
+from Sim3DR import draw, sample
 from utils.image import as_bgr, emit
 from utils.io import PathLike
 
 
-def sample_bilinear(img: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The picture's values at fractional pixels, clamped to its border.
-
-    Parameters
-    ----------
-    img (H, W, c); x, y (n,) : pixels.
-
-    Returns
-    -------
-    (n, c) float32, in the picture's unit.
-    """
-    height, width = img.shape[:2]
-    x = np.nan_to_num(np.asarray(x, np.float32)).clip(0, width - 1)
-    y = np.nan_to_num(np.asarray(y, np.float32)).clip(0, height - 1)
-    left, top = x.astype(np.intp), y.astype(np.intp)
-    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    across, down = (x - left)[:, None], (y - top)[:, None]
-    upper = img[top, left] * (1 - across) + img[top, right] * across
-    lower = img[bottom, left] * (1 - across) + img[bottom, right] * across
-    return upper * (1 - down) + lower * down
-
-
 def _map_vertices(uv: np.ndarray, uv_h: int, uv_w: int) -> np.ndarray:
     """Texture coordinates (n, 2) in [0, 1], v up, as flat vertices (n, 3) in map pixels."""
-    flat = np.zeros((len(uv), 3), np.float32)
-    flat[:, 0] = uv[:, 0] * (uv_w - 1)
-    flat[:, 1] = uv_h - 1 - uv[:, 1] * (uv_h - 1)
-    return flat
+    flat = np.zeros((3, len(uv)), np.float32)
+    flat[0] = uv[:, 0] * (uv_w - 1)
+    flat[1] = uv_h - 1 - uv[:, 1] * (uv_h - 1)
+    return flat.T
 
 
 def uv_tex(
@@ -69,17 +47,15 @@ def uv_tex(
     (uv_h, faces·uv_w, uv_c) uint8: the maps side by side.
     """
     img = as_bgr(img)
-    if uv_c == 1:
-        img = img.mean(axis=2, keepdims=True)
-    elif uv_c != 3:
+    if uv_c not in (1, 3):
         raise ValueError(f"uv_c: expected 1 or 3, got {uv_c}")
-    if not len(ver_lst):
-        return emit(np.zeros((uv_h, 0, uv_c), np.uint8), wfp, show_flag)
-    if uv is None:
-        uv = model_of_size(ver_lst[0].shape[1]).uv
-    flat = _map_vertices(uv, uv_h, uv_w)
-    maps = [
-        rasterize(flat, tri, sample_bilinear(img, *ver[:2]) / 255, None, uv_h, uv_w, uv_c)
-        for ver in ver_lst
-    ]
-    return emit(np.concatenate(maps, axis=1), wfp, show_flag)
+    maps = np.zeros((uv_h, len(ver_lst) * uv_w, uv_c), np.uint8)
+    if len(ver_lst):
+        uv = model_of_size(ver_lst[0].shape[1]).uv if uv is None else uv
+        flat = _map_vertices(uv, uv_h, uv_w)
+    for number, ver in enumerate(ver_lst):
+        colors = sample(img, ver.T)
+        if uv_c == 1:
+            colors = colors.mean(axis=1, keepdims=True)
+        draw(maps[:, number * uv_w : (number + 1) * uv_w], flat, tri, colors)
+    return emit(maps, wfp, show_flag)

@@ -3,109 +3,222 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <vector>
+#include <memory>
+
+#include "lanes.h"
+
+// For functions whose loops gain from AVX2: compiled with all they call once for every
+// x86-64 and once for AVX2, and chosen when the library is loaded. Without FMA, both give
+// the same results.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
+#define WIDE_CLONES __attribute__((target_clones("avx2", "default"), flatten))
+#else
+#define WIDE_CLONES
+#endif
 
 namespace sim3dr {
 namespace {
 
-struct Vec3 {
-    float x, y, z;
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+constexpr float LARGEST = std::numeric_limits<float>::max();
+
+float lower(float a, float b) { return b < a ? b : a; }  // one instruction each; keeps a, not
+float upper(float a, float b) { return b > a ? b : a; }  // a b that is NaN
+float clamp01(float value) { return value > 0 ? lower(1, value) : 0; }
+
+// Four floats, so that it is loaded and summed as one.
+struct alignas(16) Point {
+    float x, y, z, unused;
 };
 
-Vec3 load(const float *p) { return {p[0], p[1], p[2]}; }
+using Points = std::unique_ptr<Point[]>;  // unlike a vector's, its memory is not cleared first
 
-Vec3 operator-(Vec3 a, Vec3 b) { return {a.x - b.x, a.y - b.y, a.z - b.z}; }
-Vec3 operator*(float s, Vec3 a) { return {s * a.x, s * a.y, s * a.z}; }
-float dot(Vec3 a, Vec3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
-Vec3 cross(Vec3 a, Vec3 b) {
-    return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x};
-}
-bool finite(Vec3 a) { return std::isfinite(a.x) && std::isfinite(a.y) && std::isfinite(a.z); }
-
-// Unit vector; a zero or non-finite one becomes zero.
-Vec3 unit(Vec3 a) {
-    const float squared = dot(a, a);
-    if (!(squared > 0) || !std::isfinite(squared)) return {0, 0, 0};
-    return 1 / std::sqrt(squared) * a;
+Floats lanes(const Point &p) { return load(&p.x); }
+bool finite(float value) { return std::fabs(value) <= LARGEST; }
+bool finite(const Point &p) { return finite(p.x) & finite(p.y) & finite(p.z); }
+Point operator-(const Point &a, const Point &b) { return {a.x - b.x, a.y - b.y, a.z - b.z, 0}; }
+Point cross(const Point &a, const Point &b) {
+    return {a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x, 0};
 }
 
-float clamp01(float value) { return value > 0 ? std::min(value, 1.0f) : 0.0f; }
-
-// value^exponent; small whole exponents, which everybody uses, without pow().
-float power(float value, float exponent) {
-    const int whole = exponent >= 0 && exponent <= 64 ? static_cast<int>(exponent) : -1;
-    if (static_cast<float>(whole) != exponent) return std::pow(value, exponent);
-    float result = 1;
-    for (int i = 0; i < whole; ++i) result *= value;
-    return result;
+Points read(const Mesh &mesh) {
+    Points points(new Point[mesh.vertex_count]);
+    for (std::size_t i = 0; i < mesh.vertex_count; ++i) {
+        const float *vertex = mesh.vertices + static_cast<std::ptrdiff_t>(i) * mesh.vertex_step;
+        points[i] = {vertex[0] - mesh.left, vertex[mesh.axis_step] - mesh.top,
+                     vertex[2 * mesh.axis_step], 0};
+    }
+    return points;
 }
+
+// The smallest box around points; `low` is above `high` where there are none.
+struct Box {
+    Point low{INFINITE, INFINITE, INFINITE, 0}, high{-INFINITE, -INFINITE, -INFINITE, 0};
+
+    template <typename Accept>
+    Box(const Point *points, std::size_t count, Accept accept) {
+        Floats lowest = lanes(low), highest = lanes(high);
+        for (std::size_t i = 0; i < count; ++i) {
+            if (!accept(points[i])) continue;
+            const Floats p = lanes(points[i]);
+            lowest = select(lowest > p, p, lowest);  // never true of NaN
+            highest = select(p > highest, p, highest);
+        }
+        store(lowest, &low.x);
+        store(highest, &high.x);
+    }
+};
+
+// Sums of the adjacent triangles' cross products, in the order of the triangles.
+Points summed_normals(const Mesh &mesh, const Point *points) {
+    Points normals(new Point[mesh.vertex_count]());
+    for (std::size_t i = 0; i < mesh.triangle_count; ++i) {
+        const std::int32_t *corners = mesh.triangles + 3 * i;
+        const Point a = points[corners[0]];
+        const Point normal = cross(points[corners[1]] - a, points[corners[2]] - a);
+        if (!finite(normal)) continue;
+        const Floats addend{normal.x, normal.y, normal.z, 0};
+        for (int k = 0; k < 3; ++k) {
+            Point &sum = normals[corners[k]];
+            store(lanes(sum) + addend, &sum.x);
+        }
+    }
+    return normals;
+}
+
+// As many vectors as are worked on together, by axis: what compilers turn into SIMD.
+constexpr std::size_t BLOCK = 256;
+
+struct Vectors {
+    float x[BLOCK], y[BLOCK], z[BLOCK];
+
+    void load(const Point *points, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i)
+            x[i] = points[i].x, y[i] = points[i].y, z[i] = points[i].z;
+    }
+    // Unit vectors; zero and non-finite ones become zero.
+    void normalise() {
+        for (std::size_t i = 0; i < BLOCK; ++i) {
+            const float squared = x[i] * x[i] + y[i] * y[i] + z[i] * z[i];
+            const bool proper = (squared > 0) & finite(squared);
+            const float factor = 1 / std::sqrt(squared);
+            x[i] = proper ? factor * x[i] : 0;
+            y[i] = proper ? factor * y[i] : 0;
+            z[i] = proper ? factor * z[i] : 0;
+        }
+    }
+};
 
 // The map of finite vertices into a box of size 2 around the origin: v -> scale·v - shift.
 struct Normalisation {
-    float scale;
-    Vec3 shift;
+    float scale, shift[3];
+
+    // Each axis' minimum goes to 0, then the overall maximum to 2, then each axis is centred.
+    Normalisation(const Point *points, std::size_t count) {
+        const Box box(points, count, [](const Point &p) { return finite(p); });
+        const Point low = box.low, extent = box.high - box.low;
+        const float largest = std::max({extent.x, extent.y, extent.z});
+        scale = largest > 0 && finite(largest) ? 2 / largest : 0;
+        shift[0] = scale * (low.x + extent.x / 2);
+        shift[1] = scale * (low.y + extent.y / 2);
+        shift[2] = scale * (low.z + extent.z / 2);
+    }
+    void apply(Vectors &v) const {
+        for (std::size_t i = 0; i < BLOCK; ++i) {
+            v.x[i] = scale * v.x[i] - shift[0];
+            v.y[i] = scale * v.y[i] - shift[1];
+            v.z[i] = scale * v.z[i] - shift[2];
+        }
+    }
 };
 
-// Each axis' minimum goes to 0, then the overall maximum to 2, then each axis is centred.
-Normalisation normalisation(const float *vertices, std::size_t count) {
-    const float infinity = std::numeric_limits<float>::infinity();
-    Vec3 low{infinity, infinity, infinity}, high{-infinity, -infinity, -infinity};
-    for (std::size_t i = 0; i < count; ++i) {
-        const Vec3 v = load(vertices + 3 * i);
-        if (!finite(v)) continue;
-        low = {std::min(low.x, v.x), std::min(low.y, v.y), std::min(low.z, v.z)};
-        high = {std::max(high.x, v.x), std::max(high.y, v.y), std::max(high.z, v.z)};
+// Unit vectors from positions to a place.
+Vectors directions(const float place[3], const Vectors &positions) {
+    Vectors v;
+    for (std::size_t i = 0; i < BLOCK; ++i) {
+        v.x[i] = place[0] - positions.x[i];
+        v.y[i] = place[1] - positions.y[i];
+        v.z[i] = place[2] - positions.z[i];
     }
-    const Vec3 extent = high - low;
-    const float largest = std::max({extent.x, extent.y, extent.z});
-    const float scale = largest > 0 && std::isfinite(largest) ? 2 / largest : 0;
-    return {scale, {scale * (low.x + extent.x / 2), scale * (low.y + extent.y / 2),
-                    scale * (low.z + extent.z / 2)}};
+    v.normalise();
+    return v;
 }
 
-Vec3 light(Vec3 position, Vec3 normal, const Lighting &lighting) {
-    const Vec3 direction = unit(load(lighting.light_position) - position);
-    const float cosine = dot(normal, direction);
-    float highlight = 0;
-    if (cosine != 0) {
-        const Vec3 view = unit(load(lighting.view_position) - position);
-        const Vec3 reflected = 2 * cosine * normal - direction;
-        highlight = clamp01(power(view.x * reflected.x, lighting.specular_exponent) +
-                            power(view.y * reflected.y, lighting.specular_exponent) +
-                            power(view.z * reflected.z, lighting.specular_exponent));
+// sums += products^exponent; small whole exponents, which everybody uses, without pow().
+void add_powers(const float *products, float exponent, float *sums) {
+    const int whole = exponent >= 0 && exponent <= 64 ? static_cast<int>(exponent) : -1;
+    float powers[BLOCK];
+    if (static_cast<float>(whole) == exponent) {
+        std::fill(powers, powers + BLOCK, 1.0f);
+        for (int k = 0; k < whole; ++k)
+            for (std::size_t i = 0; i < BLOCK; ++i) powers[i] *= products[i];
+    } else {
+        for (std::size_t i = 0; i < BLOCK; ++i) powers[i] = std::pow(products[i], exponent);
     }
-    const float diffuse = clamp01(cosine);
-    float color[3];
-    for (int c = 0; c < 3; ++c)
-        color[c] = clamp01(lighting.ambient[c] + diffuse * lighting.directional[c] +
-                           highlight * lighting.specular[c]);
-    return {color[0], color[1], color[2]};
+    for (std::size_t i = 0; i < BLOCK; ++i) sums[i] += powers[i];
 }
 
-void store(float color, std::uint8_t &pixel) {
-    pixel = static_cast<std::uint8_t>(255 * clamp01(color));
+// How much diffuse and specular light falls on each of a block of vertices.
+struct Incidence {
+    float diffuse[BLOCK], highlight[BLOCK];
+
+    Incidence(const Vectors &positions, const Vectors &normals, const Lighting &lighting) {
+        const Vectors light = directions(lighting.light_position, positions);
+        const Vectors view = directions(lighting.view_position, positions);
+        float cosine[BLOCK];
+        Vectors glare;  // view · reflected light, by axis
+        for (std::size_t i = 0; i < BLOCK; ++i) {
+            cosine[i] = normals.x[i] * light.x[i] + normals.y[i] * light.y[i] +
+                        normals.z[i] * light.z[i];
+            glare.x[i] = view.x[i] * (2 * cosine[i] * normals.x[i] - light.x[i]);
+            glare.y[i] = view.y[i] * (2 * cosine[i] * normals.y[i] - light.y[i]);
+            glare.z[i] = view.z[i] * (2 * cosine[i] * normals.z[i] - light.z[i]);
+        }
+        std::fill(highlight, highlight + BLOCK, 0.0f);
+        for (const float *axis : {glare.x, glare.y, glare.z})
+            add_powers(axis, lighting.specular_exponent, highlight);
+        for (std::size_t i = 0; i < BLOCK; ++i) {
+            diffuse[i] = clamp01(cosine[i]);
+            highlight[i] = cosine[i] != 0 ? clamp01(highlight[i]) : 0;
+        }
+    }
+};
+
+WIDE_CLONES void light_points(const Mesh &mesh, const Point *points, const Lighting &lighting,
+                  std::size_t channels, float *colors) {
+    const Points normals = summed_normals(mesh, points);
+    const Normalisation normalisation(points, mesh.vertex_count);
+    Vectors position{}, normal{};
+    for (std::size_t start = 0; start < mesh.vertex_count; start += BLOCK) {
+        const std::size_t count = std::min(BLOCK, mesh.vertex_count - start);
+        position.load(points + start, count);
+        normalisation.apply(position);
+        normal.load(normals.get() + start, count);
+        normal.normalise();
+        const Incidence light(position, normal, lighting);
+        for (std::size_t c = 0; c < channels; ++c)
+            for (std::size_t i = 0; i < count; ++i)
+                colors[(start + i) * channels + c] =
+                    clamp01(lighting.ambient[c] + light.diffuse[i] * lighting.directional[c] +
+                            light.highlight[i] * lighting.specular[c]);
+    }
 }
-void store(float color, float &pixel) { pixel = color; }
 
 // Whole pixels from first to last, both inclusive; empty if last < first.
 struct Range {
-    std::int64_t first, last;
+    std::int32_t first, last;
 
     bool empty() const { return last < first; }
-    std::int64_t size() const { return empty() ? 0 : last - first + 1; }
+    std::int64_t size() const { return empty() ? 0 : std::int64_t{last} - first + 1; }
 };
 
-// The pixels in [0, size) between the smallest and the largest of a, b, c. No rounding
-// functions: without SSE 4.1 they are calls, and this runs for every triangle.
-Range covered_range(float a, float b, float c, std::int64_t size) {
-    const float low = std::min({a, b, c}), high = std::max({a, b, c});
-    const float limit = static_cast<float>(size - 1);
-    if (!(high >= 0) || !(low <= limit)) return {0, -1};  // NaN goes here, too
+// The pixels from 0 to `limit` between low and high. No rounding functions: without SSE 4.1
+// they are calls. No branches: this runs for every triangle.
+Range covered_range(float low, float high, float limit) {
     // clamped while still floats: converting a huge one would be undefined
-    const float first = std::max(low, 0.0f);
-    const auto truncated = static_cast<std::int64_t>(first);
-    const std::int64_t rounded_up = truncated + (static_cast<float>(truncated) < first);
-    return {rounded_up, static_cast<std::int64_t>(std::min(high, limit))};
+    const float begin = lower(limit + 1, upper(0, low)), end = upper(-1, lower(limit, high));
+    const auto first = static_cast<std::int32_t>(begin), last = static_cast<std::int32_t>(end);
+    return {first + (static_cast<float>(first) < begin), last - (static_cast<float>(last) > end)};
 }
 
 // The least barycentric weight that counts as inside, given how the weight changes with
@@ -113,135 +226,240 @@ Range covered_range(float a, float b, float c, std::int64_t size) {
 // still covers them when they move a little up (along a horizontal edge: left), with a
 // margin for the other's rounding. That leaves no pinholes.
 float inside_from(float along_x, float along_y) {
-    const bool takes_edge = along_y < 0 || (along_y == 0 && along_x < 0);
+    const bool takes_edge = (along_y < 0) | ((along_y == 0) & (along_x < 0));
     return takes_edge ? -1e-6f : std::numeric_limits<float>::min();
 }
 
-// A triangle set up for its barycentric weights, linear in the pixel's position:
-// w1 = w1x·(x - x0) + w1y·(y - y0), likewise w2, and w0 = 1 - w1 - w2.
-struct Triangle {
-    Vec3 a, b, c;
-    Range columns, rows;
-    float w1x, w1y, w2x, w2y;
-    float inside0, inside1, inside2;  // the least weights inside
+// A block of triangles set up for their barycentric weights, linear in the pixel's position:
+// w1 = w1x·(x - ax) + w1y·(y - ay), likewise w2, and w0 = 1 - w1 - w2.
+struct Triangles {
+    float ax[BLOCK], ay[BLOCK], az[BLOCK], bx[BLOCK], by[BLOCK], bz[BLOCK];
+    float cx[BLOCK], cy[BLOCK], cz[BLOCK];
+    Range columns[BLOCK], rows[BLOCK];
+    float w1x[BLOCK], w1y[BLOCK], w2x[BLOCK], w2y[BLOCK];
+    float inside0[BLOCK], inside1[BLOCK], inside2[BLOCK];  // the least weights inside
+    std::int32_t drawable[BLOCK];                          // 0 where nothing can be covered
 
-    // False where nothing can be covered.
-    bool set(const float *vertices, const std::int32_t *corners, std::int64_t width,
-             std::int64_t height) {
-        a = load(vertices + 3 * static_cast<std::size_t>(corners[0]));
-        b = load(vertices + 3 * static_cast<std::size_t>(corners[1]));
-        c = load(vertices + 3 * static_cast<std::size_t>(corners[2]));
-        columns = covered_range(a.x, b.x, c.x, width);
-        if (columns.empty()) return false;
-        rows = covered_range(a.y, b.y, c.y, height);
-        if (rows.empty()) return false;
-        const Vec3 ab = b - a, ac = c - a;
-        const float doubled_area = ab.x * ac.y - ac.x * ab.y;
-        if (doubled_area == 0 || !std::isfinite(doubled_area)) return false;
-        if (!std::isfinite(a.z) || !std::isfinite(b.z) || !std::isfinite(c.z)) return false;
-        const float inverse = 1 / doubled_area;
-        w1x = ac.y * inverse, w1y = -ac.x * inverse;
-        w2x = -ab.y * inverse, w2y = ab.x * inverse;
-        inside0 = inside_from(-w1x - w2x, -w1y - w2y);
-        inside1 = inside_from(w1x, w1y);
-        inside2 = inside_from(w2x, w2y);
-        return true;
+    void set(const Point *points, const std::int32_t *corners, std::size_t count,
+             float right_limit, float bottom_limit) {
+        load(points, corners, count);
+        for (std::size_t i = 0; i < BLOCK; ++i) {
+            columns[i] = covered_range(lower(lower(ax[i], bx[i]), cx[i]),
+                                       upper(upper(ax[i], bx[i]), cx[i]), right_limit);
+            rows[i] = covered_range(lower(lower(ay[i], by[i]), cy[i]),
+                                    upper(upper(ay[i], by[i]), cy[i]), bottom_limit);
+        }
+        for (std::size_t i = 0; i < BLOCK; ++i) set_weights(i);
+    }
+
+private:
+    void load(const Point *points, const std::int32_t *corners, std::size_t count) {
+        for (std::size_t i = 0; i < count; ++i, corners += 3) {
+            const Point a = points[corners[0]], b = points[corners[1]], c = points[corners[2]];
+            ax[i] = a.x, ay[i] = a.y, az[i] = a.z;
+            bx[i] = b.x, by[i] = b.y, bz[i] = b.z;
+            cx[i] = c.x, cy[i] = c.y, cz[i] = c.z;
+        }
+    }
+
+    void set_weights(std::size_t i) {
+        const float abx = bx[i] - ax[i], aby = by[i] - ay[i];
+        const float acx = cx[i] - ax[i], acy = cy[i] - ay[i];
+        const float doubled_area = abx * acy - acx * aby, inverse = 1 / doubled_area;
+        const float w1_x = acy * inverse, w1_y = -acx * inverse;
+        const float w2_x = -aby * inverse, w2_y = abx * inverse;
+        w1x[i] = w1_x, w1y[i] = w1_y, w2x[i] = w2_x, w2y[i] = w2_y;
+        inside0[i] = inside_from(-w1_x - w2_x, -w1_y - w2_y);
+        inside1[i] = inside_from(w1_x, w1_y);
+        inside2[i] = inside_from(w2_x, w2_y);
+        drawable[i] = (columns[i].first <= columns[i].last) & (rows[i].first <= rows[i].last) &
+                      (doubled_area != 0) & finite(doubled_area) & finite(az[i]) &
+                      finite(bz[i]) & finite(cz[i]);
     }
 };
 
-// The part of the canvas between the outermost vertices, and its depths.
-struct DepthBuffer {
-    Range columns, rows;
-    std::vector<float> depths;
+constexpr float FARTHEST = -1e8f;
 
-    DepthBuffer(const float *vertices, std::size_t vertex_count, std::int64_t width,
-                std::int64_t height) {
-        const float infinity = std::numeric_limits<float>::infinity();
-        float left = infinity, right = -infinity, top = infinity, bottom = -infinity;
-        for (std::size_t i = 0; i < vertex_count; ++i) {
-            const float x = vertices[3 * i], y = vertices[3 * i + 1];
-            left = std::min(left, x), right = std::max(right, x);  // neither takes a NaN
-            top = std::min(top, y), bottom = std::max(bottom, y);
-        }
-        columns = covered_range(left, right, right, width);
-        rows = covered_range(top, bottom, bottom, height);
-        depths.assign(static_cast<std::size_t>(columns.size() * rows.size()), -1e8f);
+// The part of a canvas between the outermost vertices: a depth and a colour for each pixel.
+// Channels lie apart, and rows are a little longer than they need be, so that several pixels
+// can be drawn at once.
+class Drawing {
+public:
+    Drawing(const Point *points, std::size_t count, std::int64_t width, std::int64_t height,
+            std::size_t channels)
+        : right_limit_(limit(width)), bottom_limit_(limit(height)), channels_(channels) {
+        const Box box(points, count, [](const Point &) { return true; });
+        columns_ = covered_range(box.low.x, box.high.x, right_limit_);
+        rows_ = covered_range(box.low.y, box.high.y, bottom_limit_);
+        stride_ = columns_.size() + LANES - 1;
+        plane_ = rows_.size() * stride_;
+        pixels_.reset(new float[static_cast<std::size_t>(plane_) * (1 + channels)]);
+        std::fill(pixels_.get(), pixels_.get() + plane_, FARTHEST);
     }
 
-    // depths of row y, to be indexed with a column of the canvas
-    float *row(std::int64_t y) {
-        return depths.data() + (y - rows.first) * columns.size() - columns.first;
-    }
-};
-
-}  // namespace
-
-void vertex_normals(const float *vertices, std::size_t vertex_count, const std::int32_t *triangles,
-                    std::size_t triangle_count, float *normals) {
-    std::fill(normals, normals + 3 * vertex_count, 0.0f);
-    for (std::size_t i = 0; i < triangle_count; ++i) {
-        const std::int32_t *corners = triangles + 3 * i;
-        const Vec3 a = load(vertices + 3 * static_cast<std::size_t>(corners[0]));
-        const Vec3 b = load(vertices + 3 * static_cast<std::size_t>(corners[1]));
-        const Vec3 c = load(vertices + 3 * static_cast<std::size_t>(corners[2]));
-        const Vec3 normal = cross(b - a, c - a);
-        if (!finite(normal)) continue;
-        for (int k = 0; k < 3; ++k) {
-            float *sum = normals + 3 * static_cast<std::size_t>(corners[k]);
-            sum[0] += normal.x, sum[1] += normal.y, sum[2] += normal.z;
+    void draw(const Mesh &mesh, const Point *points, const float *colors) {
+        Triangles triangles{};
+        for (std::size_t start = 0; start < mesh.triangle_count; start += BLOCK) {
+            const std::size_t count = std::min(BLOCK, mesh.triangle_count - start);
+            const std::int32_t *corners = mesh.triangles + 3 * start;
+            triangles.set(points, corners, count, right_limit_, bottom_limit_);
+            std::size_t drawable[BLOCK], drawables = 0;
+            for (std::size_t i = 0; i < count; ++i) {  // without a branch, it would be guesswork
+                drawable[drawables] = i;
+                drawables += triangles.drawable[i];
+            }
+            for (std::size_t k = 0; k < drawables; ++k)
+                draw(triangles, drawable[k], corners + 3 * drawable[k], colors);
         }
     }
-    for (std::size_t i = 0; i < vertex_count; ++i) {
-        const Vec3 normal = unit(load(normals + 3 * i));
-        normals[3 * i] = normal.x, normals[3 * i + 1] = normal.y, normals[3 * i + 2] = normal.z;
-    }
-}
 
-void light_vertices(const float *vertices, const float *normals, std::size_t vertex_count,
-                    const Lighting &lighting, float *colors) {
-    const Normalisation norm = normalisation(vertices, vertex_count);
-    for (std::size_t i = 0; i < vertex_count; ++i) {
-        const Vec3 position = norm.scale * load(vertices + 3 * i) - norm.shift;
-        const Vec3 color = light(position, load(normals + 3 * i), lighting);
-        colors[3 * i] = color.x, colors[3 * i + 1] = color.y, colors[3 * i + 2] = color.z;
+    template <typename Pixel>
+    void copy_to(Canvas<Pixel> canvas) const {
+        const std::int64_t width = columns_.size(), next = channels_ == 1 ? 0 : width;
+        const std::unique_ptr<Pixel[]> row(new Pixel[width * channels_]);  // by channel
+        for (std::int32_t y = rows_.first; y <= rows_.last; ++y) {
+            const float *depths = pixel(columns_.first, y);
+            for (std::size_t k = 0; k < channels_; ++k)
+                for (std::int64_t x = 0; x < width; ++x)
+                    convert(depths[(k + 1) * plane_ + x], row[k * width + x]);
+            Pixel *to = canvas.pixels + y * canvas.row_step + columns_.first * canvas.channels;
+            for (std::int64_t x = 0; x < width; ++x, to += canvas.channels)
+                if (depths[x] > FARTHEST)
+                    for (std::int64_t c = 0; c < canvas.channels; ++c) to[c] = row[c * next + x];
+        }
     }
-}
 
-template <typename Pixel>
-void rasterize(Canvas<Pixel> canvas, const float *vertices, std::size_t vertex_count,
-               const std::int32_t *triangles, std::size_t triangle_count, const float *colors) {
-    DepthBuffer buffer(vertices, vertex_count, canvas.width, canvas.height);
-    Triangle t;
-    for (std::size_t i = 0; i < triangle_count; ++i) {
-        const std::int32_t *corners = triangles + 3 * i;
-        if (!t.set(vertices, corners, canvas.width, canvas.height)) continue;
-        const float *color[3];
-        for (int k = 0; k < 3; ++k)
-            color[k] = colors + static_cast<std::size_t>(corners[k]) * canvas.channels;
-        for (std::int64_t y = t.rows.first; y <= t.rows.last; ++y) {
-            const std::int64_t line = canvas.bottom_up ? canvas.height - 1 - y : y;
-            Pixel *pixels = canvas.pixels + line * canvas.width * canvas.channels;
-            float *depths = buffer.row(y);
-            const float dy = static_cast<float>(y) - t.a.y;
-            for (std::int64_t x = t.columns.first; x <= t.columns.last; ++x) {
-                const float dx = static_cast<float>(x) - t.a.x;
-                const float w1 = t.w1x * dx + t.w1y * dy, w2 = t.w2x * dx + t.w2y * dy;
-                const float w0 = 1 - w1 - w2;
-                if (!(w0 >= t.inside0 && w1 >= t.inside1 && w2 >= t.inside2)) continue;
-                const float depth = w0 * t.a.z + w1 * t.b.z + w2 * t.c.z;
-                if (!(depth > depths[x])) continue;
-                depths[x] = depth;
-                for (std::int64_t c = 0; c < canvas.channels; ++c)
-                    store(w0 * color[0][c] + w1 * color[1][c] + w2 * color[2][c],
-                          pixels[x * canvas.channels + c]);
+private:
+    // the last pixel of a side; beyond 2^24, floats cannot tell pixels apart
+    static float limit(std::int64_t size) {
+        return static_cast<float>(std::min<std::int64_t>(size - 1, 1 << 24));
+    }
+    static void convert(float color, std::uint8_t &to) {
+        to = static_cast<std::uint8_t>(255 * clamp01(color));
+    }
+    static void convert(float color, float &to) { to = color; }
+
+    float *pixel(std::int32_t x, std::int32_t y) const {
+        return pixels_.get() + (y - rows_.first) * stride_ + (x - columns_.first);
+    }
+
+    void draw(const Triangles &t, std::size_t i, const std::int32_t *corners,
+              const float *colors) {
+        const Range columns = t.columns[i], rows = t.rows[i];
+        const float *const a = colors + corners[0] * channels_;
+        const float *const b = colors + corners[1] * channels_;
+        const float *const c = colors + corners[2] * channels_;
+        // kept from the arrays, which for all the compiler knows change with the pixels
+        const Floats ax = all(t.ax[i]), w1x = all(t.w1x[i]), w2x = all(t.w2x[i]);
+        const Floats az = all(t.az[i]), bz = all(t.bz[i]), cz = all(t.cz[i]);
+        const Floats inside0 = all(t.inside0[i]), inside1 = all(t.inside1[i]);
+        const Floats inside2 = all(t.inside2[i]), last = all(static_cast<float>(columns.last));
+        const float ay = t.ay[i], w1y = t.w1y[i], w2y = t.w2y[i];
+        for (std::int32_t y = rows.first; y <= rows.last; ++y) {
+            const float dy = static_cast<float>(y) - ay;
+            const Floats w1_row = all(w1y * dy), w2_row = all(w2y * dy);
+            for (std::int32_t x = columns.first; x <= columns.last; x += LANES) {
+                const Floats xs = all(static_cast<float>(x)) + Floats{0, 1, 2, 3}, dx = xs - ax;
+                const Floats w1 = w1x * dx + w1_row, w2 = w2x * dx + w2_row;
+                const Floats w0 = all(1) - w1 - w2;
+                const Floats depth = w0 * az + w1 * bz + w2 * cz;
+                float *const depths = pixel(x, y);
+                const Floats before = load(depths);
+                const Mask seen = (w0 >= inside0) & (w1 >= inside1) & (w2 >= inside2) &
+                                  (depth > before) & (last >= xs);
+                store(select(seen, depth, before), depths);
+                float *color = depths + plane_;
+                for (std::size_t k = 0; k < channels_; ++k, color += plane_)
+                    store(select(seen, w0 * all(a[k]) + w1 * all(b[k]) + w2 * all(c[k]),
+                                         load(color)),
+                                  color);
             }
         }
     }
+
+    float right_limit_, bottom_limit_;
+    std::size_t channels_;
+    Range columns_, rows_;
+    std::int64_t stride_, plane_;  // from a row and a channel to the next
+    std::unique_ptr<float[]> pixels_;
+};
+
+// Outside of the class and of templates, so that there are clones of it.
+WIDE_CLONES void draw_all(Drawing &drawing, const Mesh &mesh, const Point *points,
+                          const float *colors) {
+    drawing.draw(mesh, points, colors);
 }
 
-template void rasterize(Canvas<std::uint8_t>, const float *, std::size_t, const std::int32_t *,
-                        std::size_t, const float *);
-template void rasterize(Canvas<float>, const float *, std::size_t, const std::int32_t *,
-                        std::size_t, const float *);
+template <typename Pixel>
+void draw_points(Canvas<Pixel> canvas, const Mesh &mesh, const Point *points,
+                 const float *colors, std::size_t channels) {
+    Drawing drawing(points, mesh.vertex_count, canvas.width, canvas.height, channels);
+    draw_all(drawing, mesh, points, colors);
+    drawing.copy_to(canvas);
+}
+
+}  // namespace
+
+void vertex_normals(const Mesh &mesh, float *normals) {
+    const Points sums = summed_normals(mesh, read(mesh).get());
+    Vectors v{};
+    for (std::size_t start = 0; start < mesh.vertex_count; start += BLOCK) {
+        const std::size_t count = std::min(BLOCK, mesh.vertex_count - start);
+        v.load(sums.get() + start, count);
+        v.normalise();
+        for (std::size_t i = 0; i < count; ++i, normals += 3)
+            normals[0] = v.x[i], normals[1] = v.y[i], normals[2] = v.z[i];
+    }
+}
+
+void light_vertices(const Mesh &mesh, const Lighting &lighting, std::size_t channels,
+                    float *colors) {
+    light_points(mesh, read(mesh).get(), lighting, channels, colors);
+}
+
+template <typename Pixel>
+void rasterize(Canvas<Pixel> canvas, const Mesh &mesh, const float *colors,
+               std::size_t color_channels) {
+    draw_points(canvas, mesh, read(mesh).get(), colors, color_channels);
+}
+
+template <typename Pixel>
+void draw_lit(Canvas<Pixel> canvas, const Mesh &mesh, const Lighting &lighting) {
+    const Points points = read(mesh);
+    const auto grey = [](const float *c) { return c[0] == c[1] && c[1] == c[2]; };
+    const bool white =
+        grey(lighting.ambient) && grey(lighting.directional) && grey(lighting.specular);
+    const std::size_t channels = white ? 1 : 3;
+    const std::unique_ptr<float[]> colors(new float[mesh.vertex_count * channels]);
+    light_points(mesh, points.get(), lighting, channels, colors.get());
+    draw_points(canvas, mesh, points.get(), colors.get(), channels);
+}
+
+template void rasterize(Canvas<std::uint8_t>, const Mesh &, const float *, std::size_t);
+template void rasterize(Canvas<float>, const Mesh &, const float *, std::size_t);
+template void draw_lit(Canvas<std::uint8_t>, const Mesh &, const Lighting &);
+template void draw_lit(Canvas<float>, const Mesh &, const Lighting &);
+
+void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float *colors) {
+    const auto right_limit = static_cast<float>(picture.width - 1);
+    const auto bottom_limit = static_cast<float>(picture.height - 1);
+    for (std::size_t i = 0; i < mesh.vertex_count; ++i) {
+        const float *vertex = mesh.vertices + static_cast<std::ptrdiff_t>(i) * mesh.vertex_step;
+        const float x = lower(right_limit, upper(0, vertex[0]));
+        const float y = lower(bottom_limit, upper(0, vertex[mesh.axis_step]));
+        const auto left = static_cast<std::int64_t>(x), top = static_cast<std::int64_t>(y);
+        const double across = x - static_cast<float>(left), down = y - static_cast<float>(top);
+        const std::uint8_t *upper_left =
+            picture.pixels + top * picture.row_step + left * picture.channels;
+        const std::int64_t to_right = left + 1 < picture.width ? picture.channels : 0;
+        const std::int64_t to_below = top + 1 < picture.height ? picture.row_step : 0;
+        for (std::int64_t c = 0; c < picture.channels; ++c, ++upper_left, ++colors) {
+            const std::uint8_t *lower_left = upper_left + to_below;
+            const double above = upper_left[0] * (1 - across) + upper_left[to_right] * across;
+            const double below = lower_left[0] * (1 - across) + lower_left[to_right] * across;
+            *colors = static_cast<float>((above * (1 - down) + below * down) / 255);
+        }
+    }
+}
 
 }  // namespace sim3dr

@@ -1,10 +1,24 @@
 # distutils: language = c++
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The C++ kernels on C-contiguous arrays. `Sim3DR.Sim3DR` checks what comes in here."""
+"""The C++ kernels on numpy arrays. `Sim3DR.Sim3DR` checks what comes in here.
+
+Vertices (n, 3) may have any strides, pictures (h, w, c) any from row to row; `origin` is the
+x, y that counts as the picture's first pixel. No array may be empty.
+"""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 cdef extern from "kernels.h" namespace "sim3dr" nogil:
+    cdef cppclass Mesh:
+        const float *vertices
+        ptrdiff_t vertex_step
+        ptrdiff_t axis_step
+        size_t vertex_count
+        const int32_t *triangles
+        size_t triangle_count
+        float left
+        float top
+
     cdef cppclass Lighting:
         float ambient[3]
         float directional[3]
@@ -18,56 +32,105 @@ cdef extern from "kernels.h" namespace "sim3dr" nogil:
         int64_t height
         int64_t width
         int64_t channels
-        bint bottom_up
+        ptrdiff_t row_step
 
-    void c_vertex_normals "sim3dr::vertex_normals"(
-        const float *vertices, size_t vertex_count, const int32_t *triangles,
-        size_t triangle_count, float *normals)
+    void c_vertex_normals "sim3dr::vertex_normals"(const Mesh &mesh, float *normals)
     void c_light_vertices "sim3dr::light_vertices"(
-        const float *vertices, const float *normals, size_t vertex_count,
-        const Lighting &lighting, float *colors)
+        const Mesh &mesh, const Lighting &lighting, size_t channels, float *colors) except +
     void c_rasterize "sim3dr::rasterize"[Pixel](
-        Canvas[Pixel] canvas, const float *vertices, size_t vertex_count,
-        const int32_t *triangles, size_t triangle_count, const float *colors) except +
+        Canvas[Pixel] canvas, const Mesh &mesh, const float *colors,
+        size_t color_channels) except +
+    void c_draw_lit "sim3dr::draw_lit"[Pixel](
+        Canvas[Pixel] canvas, const Mesh &mesh, const Lighting &lighting) except +
+    void c_sample_bilinear "sim3dr::sample_bilinear"(
+        Canvas[const uint8_t] picture, const Mesh &mesh, float *colors)
 
 ctypedef fused pixel:
     uint8_t
     float
 
 
-def vertex_normals(const float[:, ::1] vertices, const int32_t[:, ::1] triangles,
-                   float[:, ::1] normals):
-    """Fill `normals` (n, 3); n and the number of triangles must not be 0."""
-    with nogil:
-        c_vertex_normals(&vertices[0, 0], vertices.shape[0], &triangles[0, 0],
-                         triangles.shape[0], &normals[0, 0])
+cdef Mesh points_of(const float[:, :] vertices, origin=(0, 0)):
+    cdef Mesh mesh
+    mesh.vertices, mesh.vertex_count = &vertices[0, 0], vertices.shape[0]
+    mesh.vertex_step = vertices.strides[0] // <ptrdiff_t>sizeof(float)
+    mesh.axis_step = vertices.strides[1] // <ptrdiff_t>sizeof(float)
+    mesh.left, mesh.top = origin
+    return mesh
 
 
-def light_vertices(const float[:, ::1] vertices, const float[:, ::1] normals,
-                   float[:, ::1] colors, *, ambient, directional, specular,
-                   float specular_exponent, light_position, view_position):
-    """Fill `colors` (n, 3), n > 0; the keyword arguments are a `Lighting`."""
-    cdef Lighting lighting
-    cdef int i
-    for i in range(3):
-        lighting.ambient[i] = ambient[i]
-        lighting.directional[i] = directional[i]
-        lighting.specular[i] = specular[i]
-        lighting.light_position[i] = light_position[i]
-        lighting.view_position[i] = view_position[i]
-    lighting.specular_exponent = specular_exponent
-    with nogil:
-        c_light_vertices(&vertices[0, 0], &normals[0, 0], vertices.shape[0], lighting,
-                         &colors[0, 0])
+cdef Mesh mesh_of(const float[:, :] vertices, const int32_t[:, ::1] triangles, origin=(0, 0)):
+    cdef Mesh mesh = points_of(vertices, origin)
+    mesh.triangles, mesh.triangle_count = &triangles[0, 0], triangles.shape[0]
+    return mesh
 
 
-def rasterize(pixel[:, :, ::1] image, const float[:, ::1] vertices,
-              const int32_t[:, ::1] triangles, const float[:, ::1] colors, bint bottom_up):
-    """Draw into `image` (h, w, c); no array may be empty."""
+cdef Canvas[pixel] canvas_of(pixel[:, :, :] image):
     cdef Canvas[pixel] canvas
     canvas.pixels = &image[0, 0, 0]
     canvas.height, canvas.width, canvas.channels = image.shape[0], image.shape[1], image.shape[2]
-    canvas.bottom_up = bottom_up
+    canvas.row_step = image.strides[0] // <ptrdiff_t>sizeof(pixel)
+    return canvas
+
+
+cdef class Light:
+    """A `Lighting`: intensities times colours, and positions, three numbers each."""
+
+    cdef Lighting lighting
+
+    def __init__(self, *, ambient, directional, specular, float specular_exponent,
+                 light_position, view_position):
+        cdef int i
+        for i in range(3):
+            self.lighting.ambient[i] = ambient[i]
+            self.lighting.directional[i] = directional[i]
+            self.lighting.specular[i] = specular[i]
+            self.lighting.light_position[i] = light_position[i]
+            self.lighting.view_position[i] = view_position[i]
+        self.lighting.specular_exponent = specular_exponent
+
+
+def vertex_normals(const float[:, :] vertices, const int32_t[:, ::1] triangles,
+                   float[:, ::1] normals):
+    """Fill `normals` (n, 3)."""
+    cdef Mesh mesh = mesh_of(vertices, triangles)
     with nogil:
-        c_rasterize(canvas, &vertices[0, 0], vertices.shape[0], &triangles[0, 0],
-                    triangles.shape[0], &colors[0, 0])
+        c_vertex_normals(mesh, &normals[0, 0])
+
+
+def light_vertices(const float[:, :] vertices, const int32_t[:, ::1] triangles, Light light,
+                   float[:, ::1] colors):
+    """Fill `colors` (n, 1 or 3)."""
+    cdef Mesh mesh = mesh_of(vertices, triangles)
+    with nogil:
+        c_light_vertices(mesh, light.lighting, colors.shape[1], &colors[0, 0])
+
+
+def rasterize(pixel[:, :, :] image, const float[:, :] vertices, const int32_t[:, ::1] triangles,
+              const float[:, ::1] colors, origin):
+    """Draw into `image`; colors (n, 1 or c)."""
+    cdef Canvas[pixel] canvas = canvas_of(image)
+    cdef Mesh mesh = mesh_of(vertices, triangles, origin)
+    with nogil:
+        c_rasterize(canvas, mesh, &colors[0, 0], colors.shape[1])
+
+
+def draw_lit(pixel[:, :, :] image, const float[:, :] vertices, const int32_t[:, ::1] triangles,
+             Light light, origin):
+    """Draw into `image` (h, w, 3)."""
+    cdef Canvas[pixel] canvas = canvas_of(image)
+    cdef Mesh mesh = mesh_of(vertices, triangles, origin)
+    with nogil:
+        c_draw_lit(canvas, mesh, light.lighting)
+
+
+def sample_bilinear(const uint8_t[:, :, :] image, const float[:, :] vertices,
+                    float[:, ::1] colors):
+    """Fill `colors` (n, c)."""
+    cdef Canvas[const uint8_t] picture
+    picture.pixels = &image[0, 0, 0]
+    picture.height, picture.width, picture.channels = image.shape[0], image.shape[1], image.shape[2]
+    picture.row_step = image.strides[0]
+    cdef Mesh points = points_of(vertices)
+    with nogil:
+        c_sample_bilinear(picture, points, &colors[0, 0])

@@ -1,0 +1,69 @@
+// Four floats worked on at once: vector extensions where the compiler has them (gcc and clang
+// on any processor), plain loops elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace sim3dr {
+
+constexpr int LANES = 4;
+
+#if defined(__GNUC__)
+
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef std::int32_t Mask __attribute__((vector_size(4 * LANES)));
+
+inline Floats select(Mask mask, Floats a, Floats b) { return mask ? a : b; }
+
+#else
+
+struct Floats {
+    float lane[LANES];
+};
+struct Mask {
+    bool lane[LANES];
+};
+
+template <typename Result, typename Operand, typename F>
+Result by_lane(Operand a, Operand b, F f) {
+    Result result;
+    for (int k = 0; k < LANES; ++k) result.lane[k] = f(a.lane[k], b.lane[k]);
+    return result;
+}
+
+inline Floats operator+(Floats a, Floats b) {
+    return by_lane<Floats>(a, b, [](float x, float y) { return x + y; });
+}
+inline Floats operator-(Floats a, Floats b) {
+    return by_lane<Floats>(a, b, [](float x, float y) { return x - y; });
+}
+inline Floats operator*(Floats a, Floats b) {
+    return by_lane<Floats>(a, b, [](float x, float y) { return x * y; });
+}
+inline Mask operator>(Floats a, Floats b) {
+    return by_lane<Mask>(a, b, [](float x, float y) { return x > y; });
+}
+inline Mask operator>=(Floats a, Floats b) {
+    return by_lane<Mask>(a, b, [](float x, float y) { return x >= y; });
+}
+inline Mask operator&(Mask a, Mask b) {
+    return by_lane<Mask>(a, b, [](bool x, bool y) { return x && y; });
+}
+inline Floats select(Mask mask, Floats a, Floats b) {
+    for (int k = 0; k < LANES; ++k) b.lane[k] = mask.lane[k] ? a.lane[k] : b.lane[k];
+    return b;
+}
+
+#endif
+
+inline Floats all(float value) { return Floats{value, value, value, value}; }
+
+inline Floats load(const float *from) {
+    Floats value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+inline void store(Floats value, float *to) { std::memcpy(to, &value, sizeof value); }
+
+}  // namespace sim3dr

@@ -1,0 +1,99 @@
+"""The video program's pipeline on a 720p clip, and where the time of a frame goes."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Reference, Report, Row, main
+from benchmarks.scenes import write_clip
+from demo_video import OPTIONS, Annotator
+from face_reenactment import DEFAULT_CONFIG, Reenactor
+from utils.config import load_config
+from utils.video import VideoReader, silence_ffmpeg, stream, video_writer
+
+SIZE = (1280, 720)
+TARGET, ORIGINAL = 1000 / 40, 1000 / 9.5  # ms for a frame
+
+Edit = Callable[[np.ndarray], np.ndarray]
+
+
+class Clip:
+    """A video to run over, and where results go."""
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.path, self.result = folder / "clip.mp4", folder / "result.mp4"
+        write_clip(self.path, SIZE, seconds)
+
+    def streamed(self, edit: Edit) -> float:
+        """Milliseconds for a frame as the product does it: three threads."""
+        with VideoReader(self.path) as reader:
+            begin = time.perf_counter()
+            with video_writer(self.result, reader.fps, reader.size) as write:
+                count = stream(reader.read, edit, write)
+            return 1000 * (time.perf_counter() - begin) / count
+
+    def serial(self, edit: Edit, seconds: dict[str, list[float]]) -> float:
+        """The same, one step after the other; adds the steps' seconds to `seconds`."""
+        with VideoReader(self.path) as reader:
+            begin, count, frame = time.perf_counter(), 0, reader.read()
+            read = timed("decode", reader.read, seconds)
+            with video_writer(self.result, reader.fps, reader.size) as append:
+                write = timed("encode", append, seconds)
+                while frame is not None:
+                    frame = read(write(edit(frame)))
+                    count += 1
+            seconds["decode"].pop()  # it met the end
+            return 1000 * (time.perf_counter() - begin) / count
+
+
+def timed(
+    name: str, function: Callable[..., Any], seconds: dict[str, list[float]]
+) -> Callable[..., Any]:
+    """The function, with the seconds of every call added to a list of `seconds`."""
+    times = seconds.setdefault(name, [])
+
+    def call(*arguments: Any) -> Any:
+        begin = time.perf_counter()
+        result = function(*arguments)
+        times.append(time.perf_counter() - begin)
+        return result
+
+    return call
+
+
+def measure(clip: Clip, models: Reenactor, opt: str, rounds: int) -> list[Row]:
+    """A row for an option, and one for every step of a frame."""
+    ours, one_by_one, bare = [], [], []
+    steps: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        ours.append(clip.streamed(Annotator(models, opt)))
+        annotator = Annotator(models, opt)
+        for step in ("track", "draw"):
+            setattr(annotator, step, timed(step, getattr(annotator, step), steps))
+        one_by_one.append(clip.serial(annotator, steps))
+        bare.append(clip.streamed(lambda frame: frame))
+    row = Row(f"720p, -o {opt}", "ms/frame", ours, Reference("one by one", one_by_one),
+              Reference("no face work", bare), *((TARGET, ORIGINAL) if opt == "3d" else ()))
+    return [row, *(Row(f"  {name}", "ms/frame", [1000 * second for second in times])
+                   for name, times in steps.items())]
+
+
+def collect(quick: bool) -> Report:
+    silence_ffmpeg()
+    models = Reenactor(load_config(DEFAULT_CONFIG), None)
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Clip(Path(folder), seconds=0.2 if quick else 3.0)
+        options = ("3d",) if quick else tuple(OPTIONS)
+        rows = [row for opt in options for row in measure(clip, models, opt, 1 if quick else 2)]
+    rates = [f"{row.name}: {1000 / min(row.ours):.1f} frames/s" for row in rows if row.limit]
+    return Report(rows, [*rates, "the target is 40 frames/s; 3DDFA_V2's -o 3d reaches 9.5"])
+
+
+if __name__ == "__main__":
+    main("video", collect)

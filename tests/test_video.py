@@ -1,0 +1,454 @@
+"""Videos: streaming through three threads, files whole or not at all, tracking, demo_video.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REPO, noise
+
+import demo_video
+from bfm.bfm import PROVISIONED_MODEL
+from utils.errors import InputError, OutputError
+from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
+from utils.tracking import FaceTracker, upright_crop
+from utils.video import AHEAD, BEHIND, DEFAULT_FPS, VideoReader, stream, video_writer
+
+SIZE = (320, 240)  # of the clips, pixels
+FACES = {"astronaut.png": (225, 110), "grace_hopper.jpg": (265, 200)}  # pixels
+
+
+def write_clip(path, frames, fps=24.0):
+    with video_writer(path, fps, frames[0].shape[1::-1]) as append:
+        for frame in frames:
+            append(frame)
+    return path
+
+
+def read_clip(path):
+    frames = []
+    with VideoReader(path) as reader:
+        while (frame := reader.read()) is not None:
+            frames.append(frame)
+    return frames
+
+
+def camera(name, zoom, place, count, move=(0, 0)):
+    """Frames that show the face of an example picture at `place`, moving by `move` a frame."""
+    img = cv2.imread(str(REPO / "examples" / "inputs" / name))
+    offsets = [place - zoom * np.array(FACES[name]) + np.multiply(move, i) for i in range(count)]
+    return [
+        cv2.warpAffine(img, np.float64([[zoom, 0, x], [0, zoom, y]]), SIZE) for x, y in offsets
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left():
+    yield
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if name.startswith(("decoder", "encoder"))]
+
+
+@pytest.fixture
+def plain_clip(tmp_path):
+    """Twelve frames without a face."""
+    frames = [noise(240, 320, seed) for seed in range(12)]
+    return write_clip(tmp_path / "plain.mp4", frames)
+
+
+# --- streaming
+
+
+class Steps:
+    """Numbered frames for `stream`; remembers which buffers were in use."""
+
+    def __init__(self, count):
+        self.left = iter(range(count))
+        self.buffers, self.written = {}, []
+
+    def read(self, buffer):
+        number = next(self.left, None)
+        if number is None:
+            return None
+        buffer = np.zeros(1, int) if buffer is None else buffer
+        self.buffers[id(buffer)] = buffer
+        buffer[:] = number
+        return buffer
+
+    def write(self, frame):
+        self.written.append(int(frame[0]))
+        return frame
+
+
+@pytest.mark.parametrize("count", [0, 1, AHEAD, AHEAD + BEHIND, 50])
+def test_every_frame_once_in_order_in_few_buffers(count):
+    def edit(frame):
+        frame += 100
+        return frame
+
+    steps = Steps(count)
+    assert stream(steps.read, edit, steps.write) == count
+    assert steps.written == list(range(100, 100 + count))
+    assert len(steps.buffers) <= AHEAD + BEHIND + 1
+
+
+def test_decoding_and_encoding_overlap_the_work():
+    """The second frame is edited only when the third is read and the first being written."""
+    third_read, first_written, steps = threading.Event(), threading.Event(), Steps(5)
+
+    def read(buffer):
+        frame = steps.read(buffer)
+        if frame is not None and frame[0] == 2:
+            third_read.set()
+        return frame
+
+    def edit(frame):
+        if frame[0] == 1:
+            assert third_read.wait(20) and first_written.wait(20)
+        return frame
+
+    def write(frame):
+        first_written.set()
+        return steps.write(frame)
+
+    assert stream(read, edit, write) == 5
+
+
+@pytest.mark.parametrize("failing", ["read", "edit", "write"])
+def test_an_error_of_any_step_ends_all(failing):
+    steps = Steps(1000)
+
+    def fail(frame):
+        raise ArithmeticError(failing)
+
+    chosen = {"read": steps.read, "edit": lambda frame: frame, "write": steps.write, failing: fail}
+    with pytest.raises(ArithmeticError, match=failing):
+        stream(**chosen)
+    assert len(steps.written) < 100
+
+
+# --- files
+
+
+@pytest.mark.parametrize("fps", [12.5, 25.0, 29.97, 59.94])
+def test_size_rate_and_count_survive(tmp_path, fps):
+    path = write_clip(tmp_path / "new" / "größe.mp4", [noise(48, 64)] * 7, fps)
+    with VideoReader(path) as reader:
+        assert (reader.size, reader.frame_count) == ((64, 48), 7)
+        assert reader.fps == pytest.approx(fps)
+    assert len(read_clip(path)) == 7
+
+
+def test_frames_are_decoded_into_the_given_buffer(plain_clip):
+    with VideoReader(plain_clip) as reader:
+        first = reader.read()
+        copy = first.copy()
+        assert reader.read(first) is first
+        assert (first != copy).any()
+        assert reader.read(np.zeros((2, 2, 3), np.uint8)).shape == first.shape
+
+
+def test_odd_sizes_lose_a_line(tmp_path):
+    assert read_clip(write_clip(tmp_path / "odd.mp4", [noise(49, 65)] * 3))[0].shape == (48, 64, 3)
+
+
+def test_a_picture_is_a_video_of_one_frame():
+    assert len(read_clip(REPO / "examples" / "inputs" / "astronaut.png")) == 1
+
+
+def test_a_rate_that_cannot_be_is_replaced(plain_clip, monkeypatch):
+    class Clock:
+        def __init__(self, path):
+            self.read = opened(path).read
+
+        def get(self, prop):
+            return 90000.0
+
+        def release(self):
+            pass
+
+    opened = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Clock)
+    with VideoReader(plain_clip) as reader:
+        assert reader.fps == DEFAULT_FPS
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video" * 100, "cut"])
+def test_unreadable_videos(tmp_path, plain_clip, content):
+    path = tmp_path / "bad.mp4"
+    if content == "cut":  # a download that broke off, before the index
+        content = plain_clip.read_bytes()[:2000]
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"bad\.mp4"):
+        VideoReader(path)
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(ArithmeticError), video_writer(path, 24, (64, 48)) as append:
+        append(noise(48, 64))
+        raise ArithmeticError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.webm",  # holds other codecs only
+        "a.gif",  # OpenCV would write numbered pictures
+        "a",  # no ending
+        "file/a.mp4",  # below a file
+    ],
+)
+def test_places_that_cannot_be_written(tmp_path, name):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), video_writer(tmp_path / name, 24, (64, 48)):
+        pytest.fail("it was opened")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_noticed(tmp_path):
+    program = """
+import resource, sys
+import numpy as np
+from utils.errors import OutputError
+from utils.image import silence_opencv
+from utils.video import silence_ffmpeg, video_writer
+silence_opencv()
+silence_ffmpeg()
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+frames = np.random.default_rng(0).integers(0, 256, (20, 240, 320, 3), np.uint8)
+try:
+    with video_writer(sys.argv[1], 24, (320, 240)) as append:
+        for frame in frames:
+            append(frame)
+except OutputError as error:
+    print(error)
+"""
+    pytest.importorskip("resource", reason="only Unix can limit the size of files")
+    command = [sys.executable, "-c", program, str(tmp_path / "a.mp4")]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+    assert "full" in done.stdout and done.stderr == ""
+    assert not list(tmp_path.iterdir())
+
+
+# --- tracking
+
+
+class Spots:
+    """A detector and a regressor for bright spots on black, which are 60-pixel faces."""
+
+    HALF = 30
+
+    def __init__(self):
+        self.searches = self.confirmations = self.regressions = 0
+
+    def detect(self, img):
+        if img.shape[0] == 128:
+            self.confirmations += 1
+            return [[0, 0, 1, 1, 0.9]] if img.any() else []
+        self.searches += 1
+        _, _, stats, centers = cv2.connectedComponentsWithStats(img[..., 0])
+        found = sorted(zip(stats[1:, 4].tolist(), centers[1:].tolist()), reverse=True)
+        return [[x - 30, y - 30, x + 30, y + 30, 0.9] for _, (x, y) in found]
+
+    def __call__(self, img, objs, crop_policy):
+        self.regressions += 1
+        parse = {"box": parse_roi_box_from_bbox, "landmark": parse_roi_box_from_landmark}
+        roi_box = [float(value) for value in parse[crop_policy](objs[0])]
+        x0, y0, x1, y1 = (max(int(value), 0) for value in roi_box)
+        rows, columns = np.nonzero(img[y0:y1, x0:x1, 0])
+        inside = [columns.mean() + x0, rows.mean() + y0] if len(rows) else [(x0 + x1) / 2, y0]
+        return [np.array(inside)], [roi_box]
+
+    def recon_vers(self, params, roi_boxes):
+        angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+        circle = self.HALF * np.stack([np.cos(angles), np.sin(angles), 0 * angles])
+        return [circle + np.array([*param, 0])[:, None] for param in params]
+
+
+def spot_frame(*places):
+    """Bright spots, the first being the largest."""
+    frame = np.zeros((240, 320, 3), np.uint8)
+    for number, place in enumerate(places):
+        cv2.circle(frame, place, 8 - number, (255, 255, 255), -1)
+    return frame
+
+
+def track(spots, frames):
+    """Where the tracker sees the spot in each frame, or None."""
+    tracker = FaceTracker(spots.detect, spots)
+    faces = [tracker(frame) for frame in frames]
+    return [face and tuple(np.rint(face.landmarks[:2].mean(axis=1)).astype(int)) for face in faces]
+
+
+def test_a_moving_face_is_searched_once_and_confirmed_ever_after():
+    spots = Spots()
+    places = [(60 + 3 * i, 100 + i) for i in range(20)]
+    assert track(spots, [spot_frame(place) for place in places]) == places
+    assert (spots.searches, spots.confirmations) == (1, 19)
+
+
+def test_a_still_face_is_regressed_once_a_frame_and_a_fast_one_again():
+    still, fast = Spots(), Spots()
+    track(still, [spot_frame((100, 100))] * 11)
+    track(fast, [spot_frame((60 + 20 * i, 100)) for i in range(11)])
+    assert fast.searches == 1
+    assert still.regressions <= 13 < 20 < fast.regressions <= 33
+
+
+def test_a_lost_face_is_searched_until_one_is_there():
+    spots = Spots()
+    frames = [spot_frame((60, 100))] * 3 + [spot_frame()] * 4 + [spot_frame((250, 180))] * 3
+    assert track(spots, frames) == [(60, 100)] * 3 + [None] * 4 + [(250, 180)] * 3
+    assert spots.searches == 1 + 4 + 1
+
+
+def test_the_best_face_is_followed_and_stays_the_one_when_confirmation_fails():
+    spots = Spots()
+    frames = [spot_frame((60, 100), (200, 100))] * 2 + [spot_frame((200, 100), (70, 100))] * 2
+    confirm = spots.detect
+    spots.detect = lambda img: confirm(img) if img.shape[0] == 240 else []
+    assert [place[0] for place in track(spots, frames)] == [60, 60, 70, 70]
+
+
+def test_a_tiny_face_is_searched_in_every_frame():
+    spots = Spots()
+    spots.HALF = 10  # an ROI of 28 x 28 pixels, less than 2020
+    assert track(spots, [spot_frame((60, 100))] * 5) == [(60, 100)] * 5
+    assert spots.searches == 5
+
+
+def test_the_crop_is_turned_upright():
+    img, points = np.zeros((100, 100, 3), np.uint8), np.full((3, 68), 50.0)
+    points[:2, :2] = [[20, 80], [20, 80]]  # the jaw: the ROI's side is 60 times root 2
+    points[:2, 36:42], points[:2, 42:48] = 40, 60  # the eyes, on a diagonal
+    cv2.circle(img, (40, 40), 2, (255, 0, 0), -1)
+    cv2.circle(img, (60, 60), 2, (0, 0, 255), -1)
+    crop = upright_crop(img, points, 90)
+    (right, left) = (np.argwhere(crop[..., channel] > 128).mean(axis=0) for channel in (0, 2))
+    np.testing.assert_allclose([right, left], [[45, 30], [45, 60]], atol=1)
+
+
+# --- the program
+
+
+@pytest.fixture(scope="module")
+def face_clip(tmp_path_factory):
+    """Astronaut for 8 frames, nobody for 4, then, after a cut, grace_hopper for 6."""
+    if not (REPO / PROVISIONED_MODEL).is_file():
+        pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
+    frames = camera("astronaut.png", 1.0, (100, 120), 8, move=(4, 1))
+    frames += [noise(240, 320, seed) for seed in range(4)]
+    frames += camera("grace_hopper.jpg", 0.7, (200, 110), 6)
+    return write_clip(tmp_path_factory.mktemp("clip") / "talk.mp4", frames)
+
+
+@pytest.fixture
+def demo(capsys, monkeypatch):
+    """Run the program in this process: arguments to (exit code, its line on stdout or stderr)."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def run(*arguments):
+        try:
+            code = demo_video.main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        printed = capsys.readouterr()
+        assert (printed.out == "") == (code != 0) and (printed.err == "") == (code == 0)
+        line = printed.out or printed.err
+        assert line.count("\n") == 1
+        return code, line
+
+    return run
+
+
+def changed(before, after):
+    """Where two frames differ by more than compression makes them."""
+    return np.abs(cv2.blur(before, (5, 5)).astype(int) - cv2.blur(after, (5, 5))).max(axis=2) > 12
+
+
+@pytest.mark.parametrize("opt", demo_video.OPTIONS)
+def test_faces_are_drawn_and_other_frames_pass(demo, face_clip, tmp_path, opt):
+    out = tmp_path / "new" / "out.mp4"
+    code, line = demo("-f", face_clip, "-o", opt, "--output_fp", out)
+    assert code == 0 and "18 frames, 4 of them without a face" in line
+    with VideoReader(out) as reader:
+        assert (reader.size, reader.fps, reader.frame_count) == (SIZE, 24.0, 18)
+    areas = [changed(*pair) for pair in zip(read_clip(face_clip), read_clip(out))]
+    assert len(areas) == 18
+    for i, area in enumerate(areas):
+        if 8 <= i < 12:
+            assert area.mean() < 0.002
+            continue
+        y, x = np.argwhere(area).mean(axis=0)
+        expected = (100 + 4 * i, 120 + i) if i < 8 else (200, 110)
+        assert np.hypot(x - expected[0], y - expected[1]) < 40
+        assert 0.003 < area.mean() < 0.35
+    assert os.listdir(tmp_path / "new") == ["out.mp4"]
+
+
+def test_default_names(demo, face_clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert demo("-f", face_clip, "--onnx")[0] == 0
+    assert (tmp_path / "examples/results/videos/talk_2d_sparse.mp4").is_file()
+    assert demo("-f", face_clip, "--mode", "cpu", "--output_fp", tmp_path)[0] == 0
+    assert (tmp_path / "talk_2d_sparse.mp4").is_file()
+
+
+def test_in_place_of_its_own_input(demo, face_clip, tmp_path):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(face_clip.read_bytes())
+    assert demo("-f", path, "--output_fp", path)[0] == 0
+    assert len(read_clip(path)) == 18
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "word"),
+    [
+        (("--opt", "hologram"), 2, "hologram"),  # no such kind
+        (("--config", "none.yml"), 2, "none.yml"),  # no such config
+        (("--frobnicate",), 2, "--frobnicate"),  # no such option
+        (("-f", "absent.mp4"), 3, "absent.mp4"),  # no such video
+        (("-f", REPO / "README.md"), 3, "README.md"),  # no video
+        ((), 4, "plain.mp4"),  # no face in any frame
+        (("--output_fp", "a.webm"), 6, "a.webm"),  # no ending of ours
+        (("--output_fp", REPO / "README.md" / "a.mp4"), 6, "a.mp4"),  # below a file
+    ],
+)
+def test_failures_are_one_line_and_leave_nothing(
+    demo, plain_clip, tmp_path, monkeypatch, options, code, word
+):
+    if code in (4, 6) and not (REPO / PROVISIONED_MODEL).is_file():
+        pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    found, line = demo("-f", plain_clip, "--output_fp", "out.mp4", *options)
+    assert (found, line[:7]) == (code, "error: ") and word in line
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on Unix")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_leaves_nothing(face_clip, tmp_path, stop):
+    clip = write_clip(tmp_path / "long.mp4", read_clip(face_clip)[:8] * 60)
+    out = tmp_path / "out" / "out.mp4"
+    command = [sys.executable, "demo_video.py", "-f", clip, "--output_fp", out]
+    with subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (out.parent.is_dir() and os.listdir(out.parent)):
+            pass  # until it has begun to write
+        process.send_signal(stop)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == demo_video.INTERRUPTED, error
+    assert error.startswith("error: stopped") and error.count("\n") == 1
+    assert not os.listdir(out.parent)
