@@ -34,7 +34,7 @@ from utils.param_file import is_param_file, load_source, save_params
 from utils.tddfa_util import str2bool
 from utils.views import VIEWS, Scene, View
 
-DEFAULT_CONFIG = "configs/reenact_mb05_120x120.yml"
+DEFAULT_CONFIG = "configs/reenact_mb1_120x120.yml"
 RESULTS_FOLDER = Path("examples/results")
 
 EPILOG = """\

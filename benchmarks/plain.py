@@ -19,8 +19,11 @@ DENSITY = {32: 4, 64: 2}  # how often an anchor of that size is repeated across 
 
 
 def open_graph(path: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # spinning threads of one session would disturb the other that is timed in turn with it
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
-        str(find_asset(path)), providers=["CPUExecutionProvider"]
+        str(find_asset(path)), options, providers=["CPUExecutionProvider"]
     )
 
 

@@ -31,6 +31,7 @@ from utils.serialization import encode_obj, encode_ply
 from utils.uv import uv_tex
 
 HD, QHD = (1280, 720), (2560, 1440)
+FAST_CONFIG = "configs/reenact_mb05_120x120.yml"
 UPSTREAM_CONFIG = "configs/mb05_120x120.yml"
 
 Work = Callable[[], object]
@@ -76,27 +77,30 @@ class Stages:
     def detection(self) -> list[Row]:
         session = plain.open_graph(self.detector_fp)
         tensor = plain.detector_input(self.img)
-        searching = FaceBoxes(weights_fp=self.detector_fp, fast=False)
+        fast = FaceBoxes(weights_fp=self.detector_fp, fast=True)
         yardstick = "plain, full", partial(plain.detect, session, self.img)
         network = "network, full", partial(plain.run, session, tensor)
         return [
             self.row("detect, 720p, default", partial(self.face_boxes, self.img),
-                     yardstick, network, 14, 64),
-            self.row("detect, 720p, full", partial(searching, self.img),
                      yardstick, network, 38, 64),
+            self.row("detect, 720p, fast=True", partial(fast, self.img),
+                     yardstick, network, 14, 64),
         ]
 
-    def regression(self) -> list[Row]:
-        regressor = plain.Regressor(self.tddfa.config)
+    def regression(self, width: str, config_fp: str, *targets: float | None) -> list[Row]:
+        """A network of some width for 1 and for 8 faces; the targets are for those."""
+        tddfa = TDDFA(**load_config(config_fp))
+        regressor = plain.Regressor(tddfa.config)
         rows = []
-        for count, target, original in ((1, 1.3, 1.36), (8, 6.0, None)):
+        for count, target, original in zip((1, 8), targets, (1.36, None)):
             boxes = [[x + 5 * i for x in self.box[:4]] for i in range(count)]
             crops = np.concatenate([regressor.crop(self.img, box) for box in boxes])
             rows.append(self.row(
-                f"regress, {count} face{'s' * (count > 1)}",
-                partial(self.tddfa, self.img, boxes),
+                f"regress {width}, {count} face{'s' * (count > 1)}",
+                partial(tddfa, self.img, boxes),
                 ("one by one", partial(regressor, self.img, boxes)),
-                ("network", partial(plain.run, regressor.session, crops)), target, original,
+                ("network", partial(plain.run, regressor.session, crops)), target,
+                original if target else None,
             ))
         return rows
 
@@ -176,8 +180,9 @@ def collect(quick: bool) -> Report:
     stages = Stages(QUICK if quick else Effort())
     others, notes = stages.other_engines()
     return Report(
-        [*stages.detection(), *stages.regression(), *stages.reconstruction(), *stages.drawing(),
-         *stages.encoding(), *others],
+        [*stages.detection(), *stages.regression("x1.0", DEFAULT_CONFIG, None, None),
+         *stages.regression("x0.5", FAST_CONFIG, 1.3, 6.0), *stages.reconstruction(),
+         *stages.drawing(), *stages.encoding(), *others],
         notes,
     )
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Sim3DR import RenderPipeline, get_normal, rasterize
+from Sim3DR import RenderPipeline, draw, get_normal, rasterize, sample
 
 pytestmark = pytest.mark.sanitize
 
@@ -43,6 +43,26 @@ def test_rasterize(mesh, height, width, channels, reverse, color):
         image = rasterize(vertices, tri, colors, bg=bg, reverse=reverse)
         assert image.shape == bg.shape
         assert (bg == 1).all()
+
+
+@given(meshes(), st.integers(0, 9), st.integers(0, 9), st.lists(NUMBERS, min_size=2, max_size=2))
+def test_drawing_stays_in_its_rectangle(mesh, height, width, origin):
+    vertices, tri = mesh
+    colors = np.ones((len(vertices), 1), np.float32)
+    for put in (
+        lambda patch: draw(patch, vertices, tri, colors, origin),
+        lambda patch: RenderPipeline().draw(patch, vertices, tri, origin=origin),
+    ):
+        picture = np.full((12, 12, 3), 7, np.uint8)
+        put(picture[2 : 2 + height, 1 : 1 + width])
+        picture[2 : 2 + height, 1 : 1 + width] = 7
+        assert (picture == 7).all()
+
+
+@given(meshes(), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))
+def test_samples_are_the_pictures_own(mesh, height, width, channels):
+    image = np.full((height, width, channels), 51, np.uint8)
+    assert np.allclose(sample(image, mesh[0]), 0.2, atol=1e-6)
 
 
 @given(meshes())

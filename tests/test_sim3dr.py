@@ -135,6 +135,18 @@ def test_rasterize_is_the_slow_reference(seed, dtype):
     assert (image.any(axis=2) & ~doubt).any()
 
 
+def test_rasterize_many_small_triangles():
+    """More than are set up together, most of them smaller than a pixel, some of them wider."""
+    vertices, tri = sphere(24, radius=11.0)
+    vertices = (vertices * [1, 0.5, 1] + [12.3, 11.7, 0]).astype(np.float32)
+    colors = np.random.default_rng(0).random((len(vertices), 3), dtype=np.float32)
+    assert len(tri) > 2000
+    expected, doubt = slow_rasterize(vertices, tri, colors, 24)
+    image = rasterize(vertices, tri, colors, height=24, width=24, channel=3)
+    assert np.abs(image - np.trunc(expected * 255))[~doubt].max() <= 1
+    assert (~doubt & image.any(axis=2)).sum() > 50
+
+
 @pytest.mark.parametrize("order", [1, -1])  # near one drawn last, first
 def test_nearer_triangles_hide_others(order):
     far = [[0, 0, 0], [9, 0, 0], [0, 9, 0]]

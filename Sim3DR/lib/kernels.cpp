@@ -303,12 +303,12 @@ public:
             const std::size_t count = std::min(BLOCK, mesh.triangle_count - start);
             const std::int32_t *corners = mesh.triangles + 3 * start;
             triangles.set(points, corners, count, right_limit_, bottom_limit_);
-            std::size_t drawable[BLOCK], drawables = 0;
+            std::int32_t drawable[BLOCK], drawables = 0;
             for (std::size_t i = 0; i < count; ++i) {  // without a branch, it would be guesswork
-                drawable[drawables] = i;
+                drawable[drawables] = static_cast<std::int32_t>(i);
                 drawables += triangles.drawable[i];
             }
-            for (std::size_t k = 0; k < drawables; ++k)
+            for (std::int32_t k = 0; k < drawables; ++k)
                 draw(triangles, drawable[k], corners + 3 * drawable[k], colors);
         }
     }
@@ -349,30 +349,33 @@ private:
         const float *const a = colors + corners[0] * channels_;
         const float *const b = colors + corners[1] * channels_;
         const float *const c = colors + corners[2] * channels_;
-        // kept from the arrays, which for all the compiler knows change with the pixels
+        // all in variables: for all the compiler knows, storing pixels changes anything else
+        const std::size_t channels = channels_;
+        const std::int64_t stride = stride_, plane = plane_;
         const Floats ax = all(t.ax[i]), w1x = all(t.w1x[i]), w2x = all(t.w2x[i]);
         const Floats az = all(t.az[i]), bz = all(t.bz[i]), cz = all(t.cz[i]);
         const Floats inside0 = all(t.inside0[i]), inside1 = all(t.inside1[i]);
         const Floats inside2 = all(t.inside2[i]), last = all(static_cast<float>(columns.last));
         const float ay = t.ay[i], w1y = t.w1y[i], w2y = t.w2y[i];
-        for (std::int32_t y = rows.first; y <= rows.last; ++y) {
+        float *row = pixel(columns.first, rows.first);
+        for (std::int32_t y = rows.first; y <= rows.last; ++y, row += stride) {
             const float dy = static_cast<float>(y) - ay;
             const Floats w1_row = all(w1y * dy), w2_row = all(w2y * dy);
-            for (std::int32_t x = columns.first; x <= columns.last; x += LANES) {
+            float *depths = row;
+            for (std::int32_t x = columns.first; x <= columns.last; x += LANES, depths += LANES) {
                 const Floats xs = all(static_cast<float>(x)) + Floats{0, 1, 2, 3}, dx = xs - ax;
                 const Floats w1 = w1x * dx + w1_row, w2 = w2x * dx + w2_row;
                 const Floats w0 = all(1) - w1 - w2;
                 const Floats depth = w0 * az + w1 * bz + w2 * cz;
-                float *const depths = pixel(x, y);
                 const Floats before = load(depths);
                 const Mask seen = (w0 >= inside0) & (w1 >= inside1) & (w2 >= inside2) &
                                   (depth > before) & (last >= xs);
                 store(select(seen, depth, before), depths);
-                float *color = depths + plane_;
-                for (std::size_t k = 0; k < channels_; ++k, color += plane_)
-                    store(select(seen, w0 * all(a[k]) + w1 * all(b[k]) + w2 * all(c[k]),
-                                         load(color)),
-                                  color);
+                float *color = depths + plane;
+                for (std::size_t k = 0; k < channels; ++k, color += plane) {
+                    const Floats value = w0 * all(a[k]) + w1 * all(b[k]) + w2 * all(c[k]);
+                    store(select(seen, value, load(color)), color);
+                }
             }
         }
     }
