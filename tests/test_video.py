@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from functools import partial
 
 import cv2
 import numpy as np
@@ -444,9 +446,12 @@ def test_a_stopped_run_leaves_nothing(face_clip, tmp_path, stop):
     clip = write_clip(tmp_path / "long.mp4", read_clip(face_clip)[:8] * 60)
     out = tmp_path / "out" / "out.mp4"
     command = [sys.executable, "demo_video.py", "-f", clip, "--output_fp", out]
-    with subprocess.Popen(command, cwd=REPO, stderr=subprocess.PIPE, text=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs us may ignore it
+    with subprocess.Popen(
+        command, cwd=REPO, stderr=subprocess.PIPE, text=True, preexec_fn=heed
+    ) as process:
         while process.poll() is None and not (out.parent.is_dir() and os.listdir(out.parent)):
-            pass  # until it has begun to write
+            time.sleep(0.01)  # until it has begun to write
         process.send_signal(stop)
         _, error = process.communicate(timeout=60)
     assert process.returncode == demo_video.INTERRUPTED, error
