@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,11 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from face_reenactment import DEFAULT_CONFIG, Parser, Reenactor
+from face_reenactment import Parser, Reenactor, add_model_options, model_config, names_folder
 from TDDFA import TDDFA
 from utils import __version__
-from utils.assets import ASSETS_ENV
-from utils.config import load_config
 from utils.draw import draw_dense, draw_face
 from utils.errors import NoFaceError, ReenactmentError
 from utils.image import silence_opencv
@@ -91,13 +88,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
                              f"(default {RESULTS_FOLDER}/<video>_<opt>.mp4)")
     parser.add_argument("-o", "--opt", default="2d_sparse", choices=tuple(OPTIONS),
                         help="68 landmarks, all vertices, or the lit mask (default %(default)s)")
-    parser.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
-                        help="YAML config of the regressor (default %(default)s)")
-    parser.add_argument("--assets", metavar="DIR",
-                        help=f"a 3DDFA_V2 checkout with weights and 3DMM (default ${ASSETS_ENV})")
-    parser.add_argument("-m", "--mode", default="cpu", choices=("cpu", "gpu"),
-                        help="gpu runs the networks on CUDA (default %(default)s)")
-    parser.add_argument("--onnx", action="store_true",
+    add_model_options(parser)
+    parser.add_argument("--onnx", action="store_const", dest="engine", const="onnx", default="auto",
                         help="run on onnxruntime only; by default, wherever a graph can be had")
     return parser.parse_args(argv)
 
@@ -108,18 +100,14 @@ def output_path(args: argparse.Namespace) -> Path:
     if args.output_fp is None:
         return RESULTS_FOLDER / name
     path = Path(args.output_fp)
-    return path / name if path.is_dir() or args.output_fp.endswith(("/", os.sep)) else path
+    return path / name if names_folder(args.output_fp) else path
 
 
 def annotate(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     from tqdm import tqdm
 
-    config = load_config(args.config, args.assets)
-    if args.onnx:
-        config["engine"] = "onnx"
-    if args.mode == "gpu":
-        config["gpu_mode"] = True
+    config = model_config(args)
     path = output_path(args)
     with VideoReader(args.video_fp) as reader:  # before the models: it fails faster
         annotator = Annotator(Reenactor(config, args.assets), args.opt)

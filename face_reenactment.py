@@ -56,6 +56,16 @@ class Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_code, f"error: {message}; see --help\n")
 
 
+def add_model_options(group: argparse._ActionsContainer) -> None:
+    """The options that `model_config` reads, but for the engine's."""
+    group.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
+                       help="YAML config of the regressor (default %(default)s)")
+    group.add_argument("--assets", metavar="DIR",
+                       help=f"a 3DDFA_V2 checkout with weights and 3DMM (default ${ASSETS_ENV})")
+    group.add_argument("-m", "--mode", default="cpu", choices=("cpu", "gpu"),
+                       help="gpu runs the networks on CUDA (default %(default)s)")
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
         description="Transfer the facial expression of a source picture to a target picture.",
@@ -94,12 +104,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     output.add_argument("--show_flag", type=str2bool, default=False, metavar="true|false",
                         help="open a window with each picture (default false)")
     engine = parser.add_argument_group("model and engine")
-    engine.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
-                        help="YAML config of the regressor (default %(default)s)")
-    engine.add_argument("--assets", metavar="DIR",
-                        help=f"a 3DDFA_V2 checkout with weights and 3DMM (default ${ASSETS_ENV})")
-    engine.add_argument("-m", "--mode", default="cpu", choices=("cpu", "gpu"),
-                        help="gpu runs the networks on CUDA (default %(default)s)")
+    add_model_options(engine)
     engine.add_argument("--engine", default="auto", choices=("auto", "torch", "onnx"),
                         help="auto is onnxruntime where a graph can be had, else torch")
     engine.add_argument("--onnx", action="store_true", help="the same as --engine onnx")
@@ -136,6 +141,11 @@ def check_args(args: argparse.Namespace) -> None:
     args.outputs = {name: output_path(args, name) for name in args.opt}
 
 
+def names_folder(path: str) -> bool:
+    """Whether an output path is a folder's, there or to be made."""
+    return Path(path).is_dir() or path.endswith(("/", os.sep))
+
+
 def output_path(args: argparse.Namespace, name: str) -> Path:
     """Where the output of kind `name` goes; raises UsageError for an ending that cannot hold it."""
     view: View = VIEWS[name]
@@ -143,7 +153,7 @@ def output_path(args: argparse.Namespace, name: str) -> Path:
     if args.output_fp is None:
         return RESULTS_FOLDER / f"{stem}{view.default_suffix}"
     path = Path(args.output_fp)
-    if path.is_dir() or args.output_fp.endswith(("/", os.sep)):
+    if names_folder(args.output_fp):
         return path / f"{stem}{view.default_suffix}"
     fits = path.suffix.lower() in view.suffixes if view.suffixes else path.suffix.lower() not in (
         ".ply", ".obj", "")
@@ -205,13 +215,19 @@ class Reenactor:
         return results
 
 
-def reenact(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+def model_config(args: argparse.Namespace) -> dict[str, Any]:
+    """The config that the options name, on the engine and the device they ask for."""
     config = load_config(args.config, args.assets)
     if args.engine != "auto":
         config["engine"] = args.engine
     if args.mode == "gpu":
         config["gpu_mode"] = True
+    return config
+
+
+def reenact(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    config = model_config(args)
     target_img = read_image(args.target_img_fp)  # before the models: it fails faster
     reenactor = Reenactor(config, args.assets)
     source = reenactor.source_face(args.source_img_fp, args.source_face, "source")
