@@ -443,26 +443,62 @@ template void rasterize(Canvas<float>, const Mesh &, const float *, std::size_t)
 template void draw_lit(Canvas<std::uint8_t>, const Mesh &, const Lighting &);
 template void draw_lit(Canvas<float>, const Mesh &, const Lighting &);
 
-void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float *colors) {
-    const auto right_limit = static_cast<float>(picture.width - 1);
-    const auto bottom_limit = static_cast<float>(picture.height - 1);
-    for (std::size_t i = 0; i < mesh.vertex_count; ++i) {
-        const float *vertex = mesh.vertices + static_cast<std::ptrdiff_t>(i) * mesh.vertex_step;
-        const float x = lower(right_limit, upper(0, vertex[0]));
-        const float y = lower(bottom_limit, upper(0, vertex[mesh.axis_step]));
-        const auto left = static_cast<std::int64_t>(x), top = static_cast<std::int64_t>(y);
-        const double across = x - static_cast<float>(left), down = y - static_cast<float>(top);
-        const std::uint8_t *upper_left =
-            picture.pixels + top * picture.row_step + left * picture.channels;
-        const std::int64_t to_right = left + 1 < picture.width ? picture.channels : 0;
-        const std::int64_t to_below = top + 1 < picture.height ? picture.row_step : 0;
-        for (std::int64_t c = 0; c < picture.channels; ++c, ++upper_left, ++colors) {
-            const std::uint8_t *lower_left = upper_left + to_below;
-            const double above = upper_left[0] * (1 - across) + upper_left[to_right] * across;
-            const double below = lower_left[0] * (1 - across) + lower_left[to_right] * across;
-            *colors = static_cast<float>((above * (1 - down) + below * down) / 255);
+namespace {
+
+// What a block of vertices reads from a picture: where the pixel above left of each begins, how far
+// on its neighbours are, and the weights of the four.
+struct Samples {
+    std::int64_t begin[BLOCK], right[BLOCK], below[BLOCK];
+    float weights[4][BLOCK];  // above left, above right, below left, below right
+
+    void set(const Canvas<const std::uint8_t> &picture, const Mesh &mesh, std::size_t start,
+             std::size_t count) {
+        const auto right_limit = static_cast<float>(picture.width - 1);
+        const auto bottom_limit = static_cast<float>(picture.height - 1);
+        const auto step = mesh.vertex_step;
+        const float *vertex = mesh.vertices + static_cast<std::ptrdiff_t>(start) * step;
+        for (std::size_t i = 0; i < count; ++i, vertex += step) {
+            const float x = lower(right_limit, upper(0, vertex[0]));
+            const float y = lower(bottom_limit, upper(0, vertex[mesh.axis_step]));
+            const auto left = static_cast<std::int32_t>(x), top = static_cast<std::int32_t>(y);
+            const float across = x - static_cast<float>(left), down = y - static_cast<float>(top);
+            begin[i] = top * picture.row_step + left * picture.channels;
+            right[i] = left + 1 < picture.width ? picture.channels : 0;
+            below[i] = top + 1 < picture.height ? picture.row_step : 0;
+            weights[0][i] = (1 - across) * (1 - down), weights[1][i] = across * (1 - down);
+            weights[2][i] = (1 - across) * down, weights[3][i] = across * down;
         }
     }
+};
+
+WIDE_CLONES void sample_points(const Canvas<const std::uint8_t> &picture, const Mesh &mesh,
+                               float *colors) {
+    Samples samples{};
+    for (std::size_t start = 0; start < mesh.vertex_count; start += BLOCK) {
+        const std::size_t count = std::min(BLOCK, mesh.vertex_count - start);
+        samples.set(picture, mesh, start, count);
+        for (std::int64_t c = 0; c < picture.channels; ++c) {
+            std::int32_t levels[4][BLOCK];
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::uint8_t *pixel = picture.pixels + samples.begin[i] + c;
+                const std::int64_t right = samples.right[i], below = samples.below[i];
+                levels[0][i] = pixel[0], levels[1][i] = pixel[right];
+                levels[2][i] = pixel[below], levels[3][i] = pixel[below + right];
+            }
+            for (std::size_t i = 0; i < count; ++i) {
+                float sum = 0;
+                for (int k = 0; k < 4; ++k)
+                    sum += samples.weights[k][i] * static_cast<float>(levels[k][i]);
+                colors[(start + i) * picture.channels + c] = sum / 255;
+            }
+        }
+    }
+}
+
+}  // namespace
+
+void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float *colors) {
+    sample_points(picture, mesh, colors);
 }
 
 }  // namespace sim3dr
