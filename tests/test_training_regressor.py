@@ -886,13 +886,26 @@ def test_grey_pictures_are_as_opencvs():
 
 def test_subsets_of_the_held_out_faces():
     colour = noise(120, 120)
-    pictures = np.stack([colour, evaluate.to_grey(colour[None])[0], colour])
-    faces = SimpleNamespace(source=np.array(["a", "a", "b"]))
+    pictures = np.stack([colour, evaluate.to_grey(colour[None])[0], colour, colour])
+    names = ["9_0_1_2017", "9_0_1_2017", "61_1_4_2017", "somebody_0001"]
+    faces = SimpleNamespace(
+        source=np.array(["a", "utkface", "utkface", "utkface"]), name=np.array(names)
+    )
     masks = {name: mask.tolist() for name, mask in evaluate.subsets(faces, pictures).items()}
+    nobody = [False] * 4
     assert masks == {
-        "all": [True, True, True],
-        "colour pictures": [True, False, True],
-        "grey pictures": [False, True, False],
-        "a": [True, True, False],
-        "b": [False, False, True],
+        "all": [True] * 4,
+        "colour pictures": [True, False, True, True],
+        "grey pictures": [False, True, False, False],
+        "a": [True, False, False, False],
+        "utkface": [False, True, True, True],
+        "utkface, aged 0 to 9": [False, True, False, False],  # another set's name tells nothing
+        "utkface, aged 10 to 17": nobody,
+        "utkface, aged 18 to 59": nobody,
+        "utkface, aged 60 or more": [False, False, True, False],
+        "utkface, White": nobody,
+        "utkface, Black": [False, True, False, False],
+        "utkface, Asian": nobody,
+        "utkface, Indian": nobody,
+        "utkface, other": [False, False, True, False],
     }

@@ -1,16 +1,12 @@
 """Make the detector's training scenes: people on backgrounds, collages, real and empty scenes.
 
-Boxes follow the labelling detector's framing: it looks at every finished scene, and where it finds
-a face that we put there, its box is the label.  A face that we put there and it misses keeps the
-box of its source picture, unless it is small or cut off: then it is an area to ignore.  What it
-finds where nothing was put is ignored, too; in real pictures, which may hold faces that nobody
-labelled, it is a face if the detector is sure.
+The teaching detector looks at every finished scene.
 
 Writes tars of ``000000.jpg`` ... and ``labels.json``, which holds for every scene
 
-- "faces": boxes ``[x1, y1, x2, y2]`` in pixels; "ignore": areas neither face nor background
-- "put": boxes of what was put there, each with its visible share as a fifth number
-- "found": what the labelling detector scores above 0.5, each with its score as a fifth number
+- "put": boxes ``[x1, y1, x2, y2]`` in pixels of the faces put there, each with its visible share as
+  a fifth number
+- "found": what the teaching detector scores above 0.5, each with its score as a fifth number
 - "kind": one of KINDS
 
 A shard appears under its name only when it is complete; shards that exist are not made again.
@@ -36,7 +32,7 @@ from tqdm import tqdm
 
 from training import composition as comp
 from training.composition import Person, Rng
-from training.detection import Detector, match_boxes, pairwise_iou
+from training.detection import Detector
 from training.pictures import add_bytes, decode_picture, iterate_files
 
 
@@ -59,18 +55,12 @@ class ComposeConfig:
         ("utkface", 0.28),
     )
     real_scenes_share: float = 0.4  # of the real pictures; the others are portraits
-    min_face: float = 16.0  # smaller faces are ignored
-    min_missed_face: float = 40.0  # smaller faces that the labelling detector misses are ignored
-    min_visible: float = 0.75  # faces cut off more than this, and missed, are ignored
-    sure_score: float = 0.9  # makes a face of a find in a real picture where nothing was put
 
 
 # A picture (H, W, 3) uint8, and the boxes with visibility (5,) of the faces put into it.
 Scene = tuple[np.ndarray, list[np.ndarray]]
 Size = tuple[int, int]  # width and height in pixels
 
-SAME_FACE_IOU = 0.4  # of a find and the box of what was put there
-OTHER_FACE_IOU = 0.2
 GONE = 0.1  # what is visible less than this might as well not be there
 TILE_SHARES = (("portraits", 0.32), ("lfw_imfdb", 0.24), ("utkface", 0.24), ("scenes", 0.2))
 
@@ -204,7 +194,7 @@ def composite(rng: Rng, library: Library, cfg: ComposeConfig, size: Size) -> Sce
 def tile(rng: Rng, library: Library, width: int, height: int) -> Scene:
     """A whole picture, cropped to fill `width` × `height`: the picture, its boxes with visibility.
 
-    Doubtful boxes count as half hidden: they become faces only if the detector says so.
+    Doubtful boxes count as half hidden.
     """
     keys = library.tiles[choose(rng, TILE_SHARES)]
     key = keys[rng.integers(len(keys))]
@@ -272,30 +262,13 @@ def empty(rng: Rng, library: Library, cfg: ComposeConfig, size: Size) -> Scene:
 KINDS = {"composite": composite, "collage": collage, "real": real, "empty": empty}
 
 
-def label_scene(
-    detector: Detector, picture: np.ndarray, put: list, kind: str, cfg: ComposeConfig
-) -> dict[str, list]:
-    """The label of a finished scene (what is in it, and by which rules: see the module).
+def label_scene(detector: Detector, picture: np.ndarray, put: list) -> dict[str, list]:
+    """What was put into a finished scene, and what the detector finds there: see the module.
 
     `put`: the (5,) boxes with visibility of what a function of KINDS put there.
     """
     put_boxes = np.array(put, float).reshape(-1, 5)
-    put_boxes = put_boxes[put_boxes[:, 4] > GONE]
-    found = detector(picture, min_score=0.5)
-    source_of = {
-        j: i for i, j in match_boxes(put_boxes[:, :4], found[:, :4], min_iou=SAME_FACE_IOU)
-    }
-    faces, ignore = [], []
-    for j, (*box, score) in enumerate(found):
-        sure = j in source_of or (kind == "real" and score > cfg.sure_score)
-        (faces if sure and box[3] - box[1] >= cfg.min_face else ignore).append(box)
-    for i in sorted(set(range(len(put_boxes))) - set(source_of.values())):
-        box, visible = put_boxes[i, :4], put_boxes[i, 4]
-        if faces and pairwise_iou(box[None], np.array(faces)).max() > OTHER_FACE_IOU:
-            continue  # the detector framed this face so differently that the boxes did not match
-        whole = visible >= cfg.min_visible and box[3] - box[1] >= cfg.min_missed_face
-        (faces if whole else ignore).append(box)
-    lists = {"faces": faces, "ignore": ignore, "put": put_boxes, "found": found}
+    lists = {"put": put_boxes[put_boxes[:, 4] > GONE], "found": detector(picture, min_score=0.5)}
     return {name: [np.round(box, 2).tolist() for box in boxes] for name, boxes in lists.items()}
 
 
@@ -313,7 +286,7 @@ def write_shard(
             stored = cv2.imencode(".jpg", comp.degrade(rng, picture), quality)[1].tobytes()
             picture = decode_picture(stored)
             name = f"{i:06d}.jpg"
-            labels[name] = label_scene(detector, picture, put, kind, cfg) | {"kind": kind}
+            labels[name] = label_scene(detector, picture, put) | {"kind": kind}
             add_bytes(tar, name, stored)
         add_bytes(tar, "labels.json", json.dumps(labels).encode())
     partial.rename(out_fp)
@@ -330,7 +303,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the four tars")
     parser.add_argument("--labels", type=Path, required=True, help="what label_faces wrote")
     parser.add_argument("--masks", type=Path, required=True, help="what segment_people wrote")
-    parser.add_argument("--weights", required=True, help="state dict of the labelling detector")
+    parser.add_argument("--weights", required=True, help="state dict of the teaching detector")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--size", default="448", help="pixels of the scenes: 448, or 1280x720")

@@ -14,6 +14,7 @@ held-out people was trained on.
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Callable
 
@@ -47,6 +48,30 @@ class Regressor:
         return landmarks_of(self.model, predict(self.network, pictures) * self.std + self.mean)
 
 
+# UTKFace's names begin with the person's age, sex and origin, as its makers coded them.
+UTKFACE_NAME = re.compile(r"(\d+)_[01]_([0-4])_")
+AGES = {
+    "aged 0 to 9": range(10),
+    "aged 10 to 17": range(10, 18),
+    "aged 18 to 59": range(18, 60),
+    "aged 60 or more": range(60, 200),
+}
+ORIGINS = ("White", "Black", "Asian", "Indian", "other")
+
+
+def groups(faces: Faces) -> dict[str, np.ndarray]:
+    """Masks over the faces of UTKFace by age and by origin, where the name tells them."""
+    told = [
+        UTKFACE_NAME.match(str(name)) if source == "utkface" else None
+        for name, source in zip(faces.name, faces.source)
+    ]
+    ages, origins = (np.array([int(m[k]) if m else -1 for m in told]) for k in (1, 2))
+    return {
+        **{f"utkface, {name}": np.isin(ages, span) for name, span in AGES.items()},
+        **{f"utkface, {name}": origins == code for code, name in enumerate(ORIGINS)},
+    }
+
+
 def subsets(faces: Faces, pictures: np.ndarray) -> dict[str, np.ndarray]:
     """Named masks over the held-out faces."""
     grey = (np.ptp(pictures[:, ::6, ::6].astype(int), axis=3) == 0).all((1, 2))
@@ -55,6 +80,7 @@ def subsets(faces: Faces, pictures: np.ndarray) -> dict[str, np.ndarray]:
         "colour pictures": ~grey,
         "grey pictures": grey,
         **{str(source): faces.source == source for source in np.unique(faces.source)},
+        **groups(faces),
     }
 
 
@@ -72,6 +98,7 @@ def rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
     results = {
         f"{label} ({mask.sum()})": summary(points[mask], seen[mask])
         for label, mask in masks.items()
+        if mask.any()
     }
     colour = masks["colour pictures"]
     results["colour, turned grey"] = summary(

@@ -1,4 +1,8 @@
-"""Train FaceBoxes, from random or from given weights, on the scenes of ``compose_scenes``.
+"""Teach FaceBoxes what another one says, from random or from given weights.
+
+The pictures are random parts of the scenes of ``compose_scenes``, enlarged or shrunk.  The teacher
+looks at each, too, and its answer is the target (see ``distillation``), but for the places where it
+disagrees with what we know to be in the scene: nothing is learned there.
 
 The learning rate follows the clock, so a run ends when it is told to, on any machine.  Every few
 minutes it measures the averaged weights on held-out scenes and writes into the output folder
@@ -8,9 +12,9 @@ command again resumes.
 
 Usage::
 
-    python -m training.train_faceboxes --scenes scenes/ --out run/ --minutes 90
-    python -m training.train_faceboxes --scenes scenes/ --out tuned/ --minutes 45 \
-        --from-weights FaceBoxes/weights/reenact_faceboxes.pth --learning-rate 4e-4
+    python -m training.train_faceboxes --scenes scenes/ --teacher FaceBoxesProd.pth --out run/
+    python -m training.train_faceboxes --scenes scenes/ --teacher FaceBoxesProd.pth --out tuned/ \
+        --minutes 45 --from-weights FaceBoxes/weights/reenact_faceboxes.pth
 """
 
 from __future__ import annotations
@@ -31,14 +35,17 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from FaceBoxes.models.faceboxes import FaceBoxesNet
 from FaceBoxes.utils.prior_box import prior_boxes
-from training import multibox
 from training.average import Average
-from training.composition import tone
-from training.detection import Detector, to_input
+from training.composition import log_uniform, resize, tone
+from training.detection import Detector, match_boxes, to_input
+from training.distillation import Losses, distillation_losses, touching
 from training.evaluate_faceboxes import load_scenes, on_scenes
 from training.pictures import decode_picture, iterate_files
 
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+# Pictures (B, S, S, 3) uint8 BGR, and (B, P) bool, which anchors of each count.
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+SAME_FACE_IOU = 0.4  # of a find and the box of what was put there
 
 
 @dataclass(frozen=True)
@@ -46,35 +53,34 @@ class TrainConfig:
     """Everything that shapes a run apart from its data and its length."""
 
     seed: int = 0
-    batch_pixels: int = 8 * 416 * 416  # larger scenes come in smaller batches
-    crop: float = 0.93  # of a scene's side, to the next lower multiple of 32
-    learning_rate: float = 1.5e-3
+    sides: tuple[int, ...] = (320, 416, 416, 512, 640)  # of the pictures of a batch, pixels
+    batch_pixels: int = 8 * 416 * 416  # larger pictures come in smaller batches
+    zoom: tuple[float, float] = (0.6, 2.5)
+    learning_rate: float = 1.2e-3
     weight_decay: float = 5e-3
     warmup_steps: int = 200
     final_share: float = 0.005  # of the learning rate, at the end
-    box_weight: float = 2.0
-    negatives: int = 5  # for each positive prior
+    box_weight: float = 3.0
+    logit_weight: float = 0.2
     gradient_norm: float = 10.0
-    min_visible: float = 0.9  # a face that the crop cuts off more than this is ignored
-    average_decay: float = 0.998
+    average_decay: float = 0.999
     report_minutes: float = 8.0
-    held_out: int = 120
+    held_out: int = 200
 
 
 class Scenes(IterableDataset):
-    """Endless batches: inputs (B, 3, S, S), offsets (B, P, 4), classes (B, P), as torch tensors."""
+    """Endless batches."""
 
     def __init__(self, folder: Path, cfg: TrainConfig, seed: int) -> None:
         self.folder, self.cfg, self.seed = folder, cfg, seed
-        self.by_size: dict[int, list[tuple[bytes, dict]]] = {}
+        self.scenes: list[tuple[bytes, dict]] = []
         self.loaded: set[Path] = set()
 
     def load_new_shards(self) -> None:
         for shard in sorted(set(self.folder.glob("train_*.tar")) - self.loaded):
             files = dict(iterate_files(shard))
             labels = json.loads(files.pop("labels.json"))
-            scenes = self.by_size.setdefault(int(shard.stem.split("_")[1]), [])
-            scenes.extend((files[name], labels[name]) for name in sorted(files))
+            self.scenes.extend((files[name], labels[name]) for name in sorted(files))
             self.loaded.add(shard)
         if not self.loaded:
             raise FileNotFoundError(f"no train_*.tar in {self.folder}")
@@ -84,64 +90,66 @@ class Scenes(IterableDataset):
         rng = np.random.default_rng(self.seed)
         while True:
             self.load_new_shards()
-            batches = [
-                (size, rows)
-                for size, scenes in self.by_size.items()
-                for rows in self._split(rng, len(scenes), size)
-            ]
-            for b in rng.permutation(len(batches)):
-                size, rows = batches[b]
-                yield self._batch(rng, [self.by_size[size][row] for row in rows], size)
+            order = rng.permutation(len(self.scenes))
+            while len(order):
+                side = int(rng.choice(self.cfg.sides))
+                count = max(self.cfg.batch_pixels // side**2, 1)
+                yield self._batch(rng, [self.scenes[i] for i in order[:count]], side)
+                order = order[count:]
 
-    def _crop_side(self, size: int) -> int:
-        return int(size * self.cfg.crop) // 32 * 32
-
-    def _split(self, rng: np.random.Generator, count: int, size: int) -> list[np.ndarray]:
-        per_batch = max(self.cfg.batch_pixels // self._crop_side(size) ** 2, 1)
-        return np.array_split(rng.permutation(count), max(count // per_batch, 1))
-
-    def _batch(self, rng: np.random.Generator, scenes: list, size: int) -> Batch:
-        side = self._crop_side(size)
+    def _batch(self, rng: np.random.Generator, scenes: list, side: int) -> Batch:
         priors = prior_boxes(side, side)
-        pictures, targets = [], []
+        pictures, counts = [], []
         for content, label in scenes:
-            picture = decode_picture(content)
-            picture, faces, ignore = augment(rng, picture, label, side, self.cfg.min_visible)
+            picture, areas = augment(
+                rng, decode_picture(content), disputed(label), side, self.cfg.zoom
+            )
             pictures.append(picture)
-            targets.append(multibox.assign(faces, ignore, priors, side, side))
-        offsets, classes = (torch.from_numpy(np.stack(column)) for column in zip(*targets))
-        return to_input(np.stack(pictures)), offsets, classes
+            counts.append(~touching(priors, areas / side))
+        return torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(counts))
+
+
+def disputed(label: dict) -> np.ndarray:
+    """Boxes (n, 4) where the teacher and what was put into a scene disagree.
+
+    Real pictures may hold faces that nobody put there: what the teacher finds in them is right.
+    """
+    put, found = (np.array(label[key], float).reshape(-1, 5)[:, :4] for key in ("put", "found"))
+    pairs = match_boxes(put, found, SAME_FACE_IOU)
+    missed = np.delete(put, [i for i, _ in pairs], axis=0)
+    if label["kind"] == "real":
+        return missed
+    return np.concatenate([missed, np.delete(found, [j for _, j in pairs], axis=0)])
 
 
 def augment(
-    rng: np.random.Generator, picture: np.ndarray, label: dict, side: int, min_visible: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A random square crop of a scene, mirrored and toned at random.
+    rng: np.random.Generator,
+    picture: np.ndarray,
+    areas: np.ndarray,
+    side: int,
+    zoom: tuple[float, float],
+) -> tuple[np.ndarray, np.ndarray]:
+    """A random square part of a scene, resized, mirrored and toned at random.
 
     Parameters
     ----------
     picture : (S, S, 3) uint8 BGR
-    label : its "faces" and "ignore", lists of boxes in pixels
-    side : of the crop, in pixels
-    min_visible : faces of which the crop keeps less than this share are ignored
+    areas : (n, 4) boxes in its pixels
+    side : of the result, pixels
+    zoom : range of the enlargement, as far as the scene is large enough
 
     Returns
     -------
-    picture (side, side, 3), faces (n, 4) and areas to ignore (m, 4) in the crop's pixels
+    picture (side, side, 3) uint8, areas (n, 4) in its pixels
     """
     size = picture.shape[0]
-    faces, ignore = (np.array(label[key], float).reshape(-1, 4) for key in ("faces", "ignore"))
+    part = min(round(side / log_uniform(rng, *zoom)), size)
+    x, y = rng.integers(size - part + 1, size=2)
+    shown = resize(picture[y : y + part, x : x + part], side, side)
+    areas = (areas - (x, y, x, y)) * (side / part)
     if rng.random() < 0.5:
-        picture = picture[:, ::-1]
-        faces, ignore = mirror(faces, size), mirror(ignore, size)
-    x, y = rng.integers(size - side + 1, size=2)
-    crop = np.ascontiguousarray(picture[y : y + side, x : x + side])
-    in_scene = area(faces.clip(0, size))
-    faces, ignore = faces - (x, y, x, y), ignore - (x, y, x, y)
-    in_crop = faces.clip(0, side)
-    visible = area(in_crop) >= min_visible * in_scene
-    ignore = np.concatenate([ignore, in_crop[~visible]])
-    return tone(rng, crop, rng.uniform(0, 0.8)), faces[visible], ignore
+        shown, areas = shown[:, ::-1], mirror(areas, side)
+    return tone(rng, np.ascontiguousarray(shown), rng.uniform(0, 0.8)), areas
 
 
 def mirror(boxes: np.ndarray, width: int) -> np.ndarray:
@@ -149,19 +157,20 @@ def mirror(boxes: np.ndarray, width: int) -> np.ndarray:
     return boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
 
 
-def area(boxes: np.ndarray) -> np.ndarray:
-    """(n,) areas of boxes (n, 4), in square pixels."""
-    return (boxes[:, 2:] - boxes[:, :2]).prod(1)
-
-
 class Run:
-    """A network in training: its optimiser, its average, and how far it has come."""
+    """A network in training: its teacher, its optimiser, its average, how far it has come."""
 
     def __init__(
-        self, cfg: TrainConfig, out: Path, device: str, from_weights: Path | None = None
+        self,
+        cfg: TrainConfig,
+        out: Path,
+        device: str,
+        teacher: FaceBoxesNet,
+        from_weights: Path | None = None,
     ) -> None:
         torch.manual_seed(cfg.seed)
         self.cfg, self.out, self.device = cfg, out, device
+        self.teacher = teacher.eval().to(device)
         self.net = FaceBoxesNet().to(device, memory_format=torch.channels_last)
         if from_weights:
             state = torch.load(from_weights, map_location=device, weights_only=True)
@@ -172,22 +181,27 @@ class Run:
         self.averaged = Average(self.net, cfg.average_decay)
         self.step, self.elapsed = 0, 0.0  # elapsed: seconds
 
-    def learn(self, batch: Batch, progress: float) -> tuple[float, float]:
-        """One step; `progress` in [0, 1] sets the learning rate. Returns box and class loss."""
-        inputs, offsets, classes = (tensor.to(self.device) for tensor in batch)
+    def learn(self, batch: Batch, progress: float) -> Losses:
+        """One step; `progress` in [0, 1] sets the learning rate."""
+        inputs, counts = to_input(batch[0].numpy()).to(self.device), batch[1].to(self.device)
+        priors = torch.tensor(prior_boxes(*inputs.shape[2:]), device=self.device)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.cfg, self.step, progress)
-        loc, logits = self.net(inputs)
-        box_loss, class_loss = multibox.multibox_loss(
-            loc, logits, offsets, classes, self.cfg.negatives
+        with torch.no_grad():
+            wanted = self.teacher(inputs)
+        losses = distillation_losses(self.net(inputs), wanted, priors, counts)
+        loss = (
+            losses.scores
+            + self.cfg.logit_weight * losses.logits
+            + self.cfg.box_weight * losses.boxes
         )
         self.optimizer.zero_grad()
-        (self.cfg.box_weight * box_loss + class_loss).backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.cfg.gradient_norm)
         self.optimizer.step()
         self.averaged.update(self.net)
         self.step += 1
-        return box_loss.item(), class_loss.item()
+        return Losses(*(part.detach() for part in losses))
 
     def save(self) -> None:
         """Write the averaged weights and the checkpoint; each appears whole or not at all."""
@@ -225,7 +239,7 @@ def learning_rate(cfg: TrainConfig, step: int, progress: float) -> float:
 
 
 def measure(state: dict[str, torch.Tensor], held_out: list) -> dict[str, float]:
-    """How the weights do on held-out scenes, against the labelling detector's finds."""
+    """How the weights do on held-out scenes, against the teacher's finds."""
     net = FaceBoxesNet()
     net.load_state_dict(state)
     return on_scenes(Detector(net), held_out)["all"].summary()
@@ -257,13 +271,12 @@ def train(run: Run, scenes_dir: Path, seconds: float) -> None:
         seen, run.elapsed = seen + len(batch[0]), time.time() - started
         if run.elapsed - reported > 60 * cfg.report_minutes or run.elapsed >= seconds:
             run.save()
-            box_loss, class_loss = np.mean(losses, 0).round(4)
+            means = (round(float(torch.stack(part).mean()), 4) for part in zip(*losses))
             row = {
                 "minutes": round(run.elapsed / 60, 1),
                 "step": run.step,
                 "per_second": round(seen / (run.elapsed - reported), 1),
-                "box_loss": box_loss,
-                "class_loss": class_loss,
+                **dict(zip(Losses._fields, means)),
             }
             append_log(run.out / "log.csv", row | measure(run.averaged.state, held_out))
             reported, losses, seen = time.time() - started, [], 0
@@ -272,6 +285,7 @@ def train(run: Run, scenes_dir: Path, seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scenes", type=Path, required=True, help="folder of train_*, val_* tars")
+    parser.add_argument("--teacher", required=True, help="state dict to learn from")
     parser.add_argument("--out", type=Path, required=True, help="for weights, checkpoint, log")
     parser.add_argument("--minutes", type=float, default=90, help="of training, over all parts")
     parser.add_argument(
@@ -287,7 +301,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     cfg = replace(TrainConfig(), learning_rate=args.learning_rate)
     (args.out / "config.json").write_text(json.dumps(asdict(cfg), indent=1))
-    run = Run(cfg, args.out, args.device, args.from_weights)
+    run = Run(cfg, args.out, args.device, Detector(args.teacher).net, args.from_weights)
     run.resume()
     train(run, args.scenes, 60 * args.minutes)
 

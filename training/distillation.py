@@ -1,0 +1,91 @@
+"""Learning from another detector of the same architecture: what it says of every anchor is the aim.
+
+Knowledge distillation (Hinton et al. 2015, arXiv 1503.02531). Boxes alone tell where the teacher
+found faces; its score and its box for each anchor also tell how sure it was, which of several
+anchors it took, and so where the threshold lies.
+
+Anchors ("priors") are (P, 4) float32 ``cx cy w h`` relative to the picture, as
+``FaceBoxes.utils.prior_box`` makes them; boxes are ``x1 y1 x2 y2``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from FaceBoxes.utils.box_utils import CENTER_VARIANCE, SIZE_VARIANCE
+from training.detection import pairwise_iou
+
+TRACE = 0.05  # the score from which the teacher's box for an anchor is worth learning
+LARGEST_LOGIT = 9.0  # a teacher's certainty beyond this is not worth following
+
+
+class Losses(NamedTuple):
+    """Each summed over the anchors that count, for each face anchor of the teacher."""
+
+    scores: torch.Tensor
+    logits: torch.Tensor
+    boxes: torch.Tensor
+
+
+def corner_boxes(offsets: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
+    """Boxes (n, 4), relative to the picture, of the network's offsets (n, 4) from priors (n, 4)."""
+    centers = priors[:, :2] + offsets[:, :2] * CENTER_VARIANCE * priors[:, 2:]
+    halves = priors[:, 2:] * torch.exp(offsets[:, 2:] * SIZE_VARIANCE) / 2
+    return torch.cat([centers - halves, centers + halves], 1)
+
+
+def generalised_iou(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """GIoU (n,) in [-1, 1] of boxes (n, 4), row by row (Rezatofighi et al. 2019)."""
+    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    hull_low, hull_high = torch.minimum(a[:, :2], b[:, :2]), torch.maximum(a[:, 2:], b[:, 2:])
+    overlap = (high - low).clamp(min=0).prod(1)
+    union = (a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - overlap
+    hull = (hull_high - hull_low).prod(1)
+    return overlap / union - (hull - union) / hull
+
+
+def distillation_losses(
+    student: tuple[torch.Tensor, torch.Tensor],
+    teacher: tuple[torch.Tensor, torch.Tensor],
+    priors: torch.Tensor,
+    counts: torch.Tensor,
+) -> Losses:
+    """How far a student is from its teacher.
+
+    Parameters
+    ----------
+    student : offsets (B, P, 4) and logits (B, P, 2), as the network gives them in training.
+    teacher : offsets (B, P, 4) and probabilities (B, P, 2), as it gives them in evaluation.
+    priors : (P, 4)
+    counts : (B, P) bool, which anchors count at all.
+    """
+    logits, wanted = student[1][..., 1] - student[1][..., 0], teacher[1][..., 1]
+    traced = counts & (wanted > TRACE)
+    weights = wanted[traced]
+    faces = weights.sum().clamp(min=1)
+    divergence = F.binary_cross_entropy_with_logits(
+        logits[counts], wanted[counts], reduction="sum"
+    ) - F.binary_cross_entropy(wanted[counts], wanted[counts], reduction="sum")
+    wanted_logits = torch.logit(weights, eps=1e-6).clamp(max=LARGEST_LOGIT)
+    difference = F.smooth_l1_loss(logits[traced], wanted_logits, reduction="sum")
+    anchors = priors.expand(len(counts), -1, -1)[traced]
+    boxes = (corner_boxes(offsets[traced], anchors) for offsets in (student[0], teacher[0]))
+    apart = weights * (1 - generalised_iou(*boxes))
+    return Losses(divergence / faces, difference / faces, apart.sum() / faces)
+
+
+def touching(priors: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """Which priors (P, 4) overlap any of some areas by IoU 0.2 or have their centre in one.
+
+    areas : (n, 4) boxes, relative to the picture as the priors are.
+    """
+    if not len(areas):
+        return np.zeros(len(priors), bool)
+    centers, halves = priors[:, None, :2], priors[:, 2:] / 2
+    within = ((centers > areas[None, :, :2]) & (centers < areas[None, :, 2:])).all(-1)
+    corners = np.concatenate([priors[:, :2] - halves, priors[:, :2] + halves], 1)
+    return (within | (pairwise_iou(corners, areas) > 0.2)).any(1)
