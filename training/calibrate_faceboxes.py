@@ -1,8 +1,9 @@
 """Shift a trained detector's scores so that 0.5, where the pipeline cuts, is the right place.
 
-A student in doubt is less sure than its teacher, and not alike for small and large anchors.  On held-out scenes, others than those of the evaluation, this looks for one threshold for
-each size of anchor: those that find most of the original's faces while giving no more false boxes
-than the original.  A threshold's logit is subtracted from the face biases of its anchors.
+A student in doubt is less sure than its teacher, and not alike for small and large anchors.  On
+held-out scenes, others than those of the evaluation, this looks for one threshold for each size of
+anchor: those that find most of the original's faces while giving no more false boxes than the
+original.  A threshold's logit is subtracted from the face biases of its anchors.
 
 Usage::
 
