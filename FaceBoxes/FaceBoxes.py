@@ -128,8 +128,8 @@ class FaceBoxes:
             size = (max(int(img.shape[1] * scale), 1), max(int(img.shape[0] * scale), 1))
             img = cv2.resize(img, size)
         height, width = img.shape[:2]
-        planes = img.transpose(2, 0, 1)[None]
-        loc, conf = self.net(np.subtract(planes, MEAN_BGR[:, None, None], order="C"))
+        planes = np.stack(cv2.split(img))  # faster than to transpose while subtracting
+        loc, conf = self.net(np.subtract(planes, MEAN_BGR[:, None, None])[None])
         scores = conf[0, :, 1]
         # Suppression goes from good to bad, so candidates below the final threshold
         # cannot change which better ones stay: drop them before decoding.
