@@ -663,53 +663,40 @@ def test_collected_finds():
     label = {"found": theirs, "put": np.array([[*TALL, 1], [*SMALL, 1], [300, 0, 350, 50, 1.0]])}
     ours = boxes(SHIFTED, [300, 0, 350, 50], SMALL, SPURIOUS)
     ours[:, 4] = 0.9, 0.8, 0.7, 0.6
-
-    class Sizing:
-        def with_sizes(self, picture, min_score):
-            return np.column_stack([ours, [64, 64, 32, 128]])
-
-    finds, false_theirs = calibrate.collect(Sizing(), [(noise(), label)] * 2)
-    expected = [[64, 0.9, 1, 0], [64, 0.8, 0, 0], [32, 0.7, 0, 0], [128, 0.6, 0, 1]]
-    np.testing.assert_allclose(finds, expected * 2)
-    assert false_theirs == 0
-    assert calibrate.collect(Sizing(), [])[0].shape == (0, 4)
-
-
-FINDS = np.array(  # size, score, right, false
-    [[32, 0.9, 1, 0], [32, 0.7, 0, 1], [32, 0.5, 1, 0]]
-    + [[64, 0.6, 0, 1], [64, 0.45, 1, 0], [64, 0.4, 1, 0]]
-)
+    finds, faces, false_theirs = calibrate.collect(lambda *_: ours, [(noise(), label)] * 2)
+    np.testing.assert_allclose(finds, [[0.9, 1, 0], [0.8, 0, 0], [0.7, 0, 0], [0.6, 0, 1]] * 2)
+    assert (faces, false_theirs) == (2, 0)
+    assert calibrate.collect(lambda *_: ours, [])[0].shape == (0, 3)
 
 
 @pytest.mark.parametrize(
-    "allowed, found, false",
+    "faces, threshold",
     [
-        (2, 4, 2),  # everything
-        (1, 3, 1),  # for the false one of 64 px there are two faces, for that of 32 px one
-        (0, 1, 0),  # nothing behind the first false one
+        (25, 0.79),  # the 24th of 25 faces has the score 0.8
+        (10, 0.89),  # ten are found at once
+        (30, 0.1),  # never enough: the lowest
     ],
 )
-def test_thresholds_buy_faces_with_false_boxes(allowed, found, false):
-    thresholds = calibrate.choose_thresholds(FINDS, allowed)
-    assert thresholds.keys() == {32, 64, 128, 256, 512}
-    assert tuple(calibrate.kept(FINDS, thresholds)[:, 2:].sum(0)) == (found, false)
+def test_threshold_finds_enough(faces, threshold):
+    scores = np.array([0.9] * 20 + [0.8] * 4 + [0.3] * 2)
+    finds = np.column_stack([scores, np.ones(26), np.zeros(26)])
+    finds = np.concatenate([finds, [[0.95, 0, 1]]])  # a false box buys nothing
+    assert calibrate.choose_threshold(finds, faces) == pytest.approx(threshold, abs=0.0101)
 
 
-def test_calibrated_scores(net):
-    """A score s becomes sigmoid(logit s - logit t): the anchor's t becomes 0.5, and boxes stay."""
-    thresholds = {32: 0.3, 64: 0.5, 128: 0.62, 256: 0.8, 512: 0.94}
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])  # too careful, right, too bold
+def test_calibrated_scores(net, threshold):
+    """A score s becomes sigmoid(logit s - logit t): the threshold becomes 0.5, and boxes stay."""
     shifted = FaceBoxesNet()
-    state = {name: value.clone() for name, value in net.state_dict().items()}
-    shifted.load_state_dict(calibrate.shift_scores(net.state_dict(), thresholds))
+    shifted.load_state_dict(calibrate.shift_scores(net.state_dict(), threshold))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
     inputs = 100 * torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         (loc, old), (new_loc, new) = net(inputs), shifted.eval()(inputs)
-    sizes = (prior_boxes(64, 96)[:, 2] * 96).round()
-    cut = torch.tensor([thresholds[int(size)] for size in sizes])
-    logit = torch.logit(old[0, :, 1]) - torch.logit(cut)
+    logit = torch.logit(old[0, :, 1]) - torch.logit(torch.tensor(threshold))
     torch.testing.assert_close(new[0, :, 1], torch.sigmoid(logit), atol=1e-5, rtol=1e-4)
     assert torch.equal(loc, new_loc)
-    assert same_tensors(net.state_dict(), state)  # the input is unchanged
+    assert same_tensors(net.state_dict(), before)  # the input is unchanged
 
 
 # Masks of people: the module needs mediapipe, of which nothing is used here

@@ -65,10 +65,6 @@ class Detector:
 
     def __call__(self, picture: np.ndarray, min_score: float = 0.5) -> np.ndarray:
         """Boxes and scores, (n, 5) float, best first, of a picture (H, W, 3) uint8 BGR."""
-        return self.with_sizes(picture, min_score)[:, :5]
-
-    def with_sizes(self, picture: np.ndarray, min_score: float) -> np.ndarray:
-        """Boxes, scores and the sizes of their anchors in pixels: (n, 6) float, best first."""
         height, width = picture.shape[:2]
         with torch.inference_mode():
             loc, conf = self.net(to_input(picture[None]))
@@ -77,5 +73,4 @@ class Detector:
         keep = keep[scores[keep] > min_score]
         scores, priors = scores[keep], prior_boxes(height, width)[keep]
         boxes = decode(loc[0].numpy()[keep], priors) * (width, height, width, height)
-        rows = np.column_stack([boxes, scores, (priors[:, 2] * width).round()])
-        return rows[nms(boxes, scores, NMS_IOU_THRESHOLD)]
+        return np.column_stack([boxes, scores])[nms(boxes, scores, NMS_IOU_THRESHOLD)]

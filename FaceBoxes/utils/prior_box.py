@@ -14,11 +14,7 @@ _SCALES = (
     (64, ((256, (0.5,)),)),
     (128, ((512, (0.5,)),)),
 )
-# Of every scale: the sizes of one cell's anchors, in the order of the network's channels.
-CELL_SIZES = tuple(
-    tuple(size for size, offsets in sizes for _ in range(len(offsets) ** 2)) for _, sizes in _SCALES
-)
-ANCHORS_PER_CELL = tuple(map(len, CELL_SIZES))
+ANCHORS_PER_CELL = tuple(sum(len(offsets) ** 2 for _, offsets in sizes) for _, sizes in _SCALES)
 
 
 def _cell_anchors(sizes: tuple) -> np.ndarray:
