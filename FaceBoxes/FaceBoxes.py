@@ -27,7 +27,7 @@ FULL_FRAME = (720, 1080)
 # A fast detector first looks at them in this size. That settles it if it found something, all of it
 # with scores of at least SURE and CLEAR pixels tall at least, and no other trace above DOUBTFUL.
 FIRST_FRAME = (427, 640)
-DOUBTFUL, SURE, CLEAR = 0.1, 0.7, 48
+DOUBTFUL, SURE, CLEAR = 0.1, 0.9, 96
 # The first look has to be smaller than the full size by this, else it is left out.
 WORTHWHILE = 0.7
 # The mean colour of the training pictures, BGR (Caffe's ImageNet mean).
