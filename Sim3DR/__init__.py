@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from Sim3DR.footprint import Footprint
 from Sim3DR.lighting import RenderPipeline
 from Sim3DR.Sim3DR import draw, get_normal, rasterize, sample
 
-__all__ = ["RenderPipeline", "draw", "get_normal", "rasterize", "sample"]
+__all__ = ["Footprint", "RenderPipeline", "draw", "get_normal", "rasterize", "sample"]

@@ -10,7 +10,7 @@ from conftest import grid_mesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Sim3DR import RenderPipeline, draw, get_normal, rasterize, sample
+from Sim3DR import Footprint, RenderPipeline, draw, get_normal, rasterize, sample
 
 TRIANGLE = np.array([[0, 1, 2]], np.int32)
 
@@ -404,3 +404,49 @@ def test_sampling_is_bilinear_and_clamped():
     assert sample(image, vertices[:0]).shape == (0, 2)
     with pytest.raises(ValueError, match="image"):
         sample(image.astype(float), vertices)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_footprint_is_coloured_as_the_mesh_is_drawn(seed, channels):
+    vertices, tri, colors = random_mesh(seed)
+    colors = np.ascontiguousarray(colors[:, :channels] * 1.4 - 0.2)  # some are clamped
+    drawn = np.zeros((24, 30, channels), np.uint8)
+    draw(drawn, vertices, tri, colors)
+    wide = np.full((24, 50, channels), 7, np.uint8)
+    footprint = Footprint(vertices, tri, 24, 30)
+    for _ in range(2):
+        footprint.paint(wide[:, 10:40], colors)
+    assert np.array_equal(wide[:, 10:40], drawn) and drawn.any()
+    assert (wide[:, :10] == 7).all() and (wide[:, 40:] == 7).all()
+
+
+def test_a_footprint_of_many_triangles():
+    """Their numbers are told apart: each pixel of a fine grid has its own colour."""
+    vertices, tri = grid_mesh(300, 300)
+    colors = np.random.default_rng(0).random((len(vertices), 3), dtype=np.float32)
+    drawn, painted = (np.zeros((300, 300, 3), np.uint8) for _ in range(2))
+    draw(drawn, vertices, tri, colors)
+    Footprint(vertices, tri, 300, 300).paint(painted, colors)
+    assert np.array_equal(painted, drawn)
+
+
+def test_a_footprint_of_nothing_is_black():
+    picture = np.full((4, 5, 3), 9, np.uint8)
+    Footprint(np.zeros((0, 3)), np.zeros((0, 3), int), 4, 5).paint(picture, np.zeros((0, 3)))
+    assert not picture.any()
+
+
+@pytest.mark.parametrize(
+    "picture, count, message",
+    [
+        (np.zeros((5, 4, 3), np.uint8), 3, r"image: expected \(4, 5\) uint8"),  # turned
+        (np.zeros((4, 5, 3), np.float32), 3, "image: expected .* float32"),  # other pixels
+        (np.zeros((4, 5, 3), np.uint8), 2, "colors: expected 3 rows, got 2"),  # too few
+        (np.zeros((4, 5), np.uint8), 3, r"colors: expected shape \(n, 1\)"),  # other channels
+    ],
+)
+def test_footprints_check_what_they_paint(picture, count, message):
+    footprint = Footprint(np.zeros((3, 3)), TRIANGLE, 4, 5)
+    with pytest.raises(ValueError, match=message):
+        footprint.paint(picture, np.zeros((count, 3)))

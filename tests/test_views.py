@@ -183,6 +183,17 @@ def test_uv_tex_of_a_square_is_the_picture():
     assert uv_tex(img, [], tri, uv=uv).shape == (256, 0, 3)
 
 
+def test_uv_tex_notices_a_changed_layout():
+    img = cv2.resize(noise(), (64, 64))
+    grid, tri = grid_mesh(64, 64)
+    uv = np.stack([grid[:, 0] / 63, 1 - grid[:, 1] / 63], axis=1)
+    upright = uv_tex(img, [grid.T], tri, 64, 64, uv=uv)
+    uv[:, 0] = 1 - uv[:, 0]
+    mirrored = uv_tex(img, [grid.T], tri, 64, 64, uv=uv)
+    assert np.abs(mirrored[1:63, 1:63].astype(int) - upright[1:63, 62:0:-1]).max() <= 1
+    assert not uv_tex(img, [grid.T], tri[:0], 64, 64, uv=uv).any()  # without its triangles
+
+
 def test_draw_landmarks():
     img = noise()
     before = img.copy()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bfm.bfm import model_of_size
-from Sim3DR import draw, sample
+from Sim3DR import Footprint, sample
 from utils.image import as_bgr, emit
 from utils.io import PathLike
 
@@ -18,6 +19,33 @@ def _map_vertices(uv: np.ndarray, uv_h: int, uv_w: int) -> np.ndarray:
     flat[0] = uv[:, 0] * (uv_w - 1)
     flat[1] = uv_h - 1 - uv[:, 1] * (uv_h - 1)
     return flat.T
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a mesh lies in a texture map; the arrays are copies."""
+
+    uv: np.ndarray
+    tri: np.ndarray
+    size: tuple[int, int]
+    footprint: Footprint
+
+    def is_of(self, uv: np.ndarray, tri: np.ndarray, size: tuple[int, int]) -> bool:
+        return self.size == size and np.array_equal(self.uv, uv) and np.array_equal(self.tri, tri)
+
+
+_kept: list[_Layout] = []  # the last one: it is the same for all faces of a run
+
+
+def _footprint(uv: np.ndarray, tri: np.ndarray, uv_h: int, uv_w: int) -> Footprint:
+    """The mesh `tri` flat in a texture map, as its coordinates `uv` say."""
+    size = (uv_h, uv_w)
+    for layout in _kept:
+        if layout.is_of(uv, tri, size):
+            return layout.footprint
+    footprint = Footprint(_map_vertices(uv, uv_h, uv_w), tri, uv_h, uv_w)
+    _kept[:] = [_Layout(uv.copy(), tri.copy(), size, footprint)]
+    return footprint
 
 
 def uv_tex(
@@ -52,10 +80,10 @@ def uv_tex(
     maps = np.zeros((uv_h, len(ver_lst) * uv_w, uv_c), np.uint8)
     if len(ver_lst):
         uv = model_of_size(ver_lst[0].shape[1]).uv if uv is None else uv
-        flat = _map_vertices(uv, uv_h, uv_w)
+        footprint = _footprint(uv, tri, uv_h, uv_w)
     for number, ver in enumerate(ver_lst):
         colors = sample(img, ver.T)
         if uv_c == 1:
             colors = colors.mean(axis=1, keepdims=True)
-        draw(maps[:, number * uv_w : (number + 1) * uv_w], flat, tri, colors)
+        footprint.paint(maps[:, number * uv_w : (number + 1) * uv_w], colors)
     return emit(maps, wfp, show_flag)

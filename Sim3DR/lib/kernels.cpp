@@ -501,4 +501,20 @@ void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float
     sample_points(picture, mesh, colors);
 }
 
+void mix(Canvas<std::uint8_t> canvas, const std::int32_t *corners, const float *weights,
+         const float *colors) {
+    const std::int64_t channels = canvas.channels;
+    for (std::int64_t y = 0; y < canvas.height; ++y) {
+        std::uint8_t *to = canvas.pixels + y * canvas.row_step;
+        for (std::int64_t x = 0; x < canvas.width; ++x, corners += 3, weights += 3) {
+            const float *a = colors + corners[0] * channels, *b = colors + corners[1] * channels;
+            const float *c = colors + corners[2] * channels;
+            for (std::int64_t k = 0; k < channels; ++k, ++to) {
+                const float color = weights[0] * a[k] + weights[1] * b[k] + weights[2] * c[k];
+                *to = static_cast<std::uint8_t>(255 * clamp01(color));
+            }
+        }
+    }
+}
+
 }  // namespace sim3dr

@@ -60,4 +60,9 @@ void draw_lit(Canvas<Pixel> canvas, const Mesh &mesh, const Lighting &lighting);
 // to its border, divided by 255.
 void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float *colors);
 
+// Each pixel as a mixture of three colours: corners and weights (height, width, 3), colors
+// (n, channels) in [0, 1], clamped.
+void mix(Canvas<std::uint8_t> canvas, const std::int32_t *corners, const float *weights,
+         const float *colors);
+
 }  // namespace sim3dr

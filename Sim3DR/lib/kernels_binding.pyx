@@ -44,6 +44,8 @@ cdef extern from "kernels.h" namespace "sim3dr" nogil:
         Canvas[Pixel] canvas, const Mesh &mesh, const Lighting &lighting) except +
     void c_sample_bilinear "sim3dr::sample_bilinear"(
         Canvas[const uint8_t] picture, const Mesh &mesh, float *colors)
+    void c_mix "sim3dr::mix"(
+        Canvas[uint8_t] canvas, const int32_t *corners, const float *weights, const float *colors)
 
 ctypedef fused pixel:
     uint8_t
@@ -134,3 +136,11 @@ def sample_bilinear(const uint8_t[:, :, :] image, const float[:, :] vertices,
     cdef Mesh points = points_of(vertices)
     with nogil:
         c_sample_bilinear(picture, points, &colors[0, 0])
+
+
+def mix(uint8_t[:, :, :] image, const int32_t[:, :, ::1] corners, const float[:, :, ::1] weights,
+        const float[:, ::1] colors):
+    """Fill `image` (h, w, c); corners and weights (h, w, 3), colors (n, c)."""
+    cdef Canvas[uint8_t] canvas = canvas_of(image)
+    with nogil:
+        c_mix(canvas, &corners[0, 0, 0], &weights[0, 0, 0], &colors[0, 0])
