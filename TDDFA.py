@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
 from bfm import BFMModel, FaceParams
-from models import ARCHITECTURES
-from models.backends import Network, NetworkSpec, open_network
-from utils.assets import find_asset, first_existing
+from models.networks import open_network
 from utils.config import TDDFAConfig
 from utils.errors import AssetError
 from utils.image import as_bgr
@@ -35,7 +34,7 @@ class TDDFA:
 
     Attributes
     ----------
-    config : the checked configuration; layout : its parameter layout.
+    config : the checked configuration, its paths absolute; layout : its parameter layout.
     bfm : the 3DMM; tri (M, 3) int32 : its triangles.
     size : side of the network's input, pixels.
 
@@ -45,14 +44,15 @@ class TDDFA:
     """
 
     def __init__(self, assets: PathLike | None = None, **cfg: Any) -> None:
-        config = TDDFAConfig.from_mapping(cfg)
+        config = TDDFAConfig.from_mapping(cfg).located(assets)
         self.config = config
         self.layout = config.layout
         self.size = config.size
-        self.bfm = BFMModel(config.bfm_fp, self.layout.shape_dim, self.layout.exp_dim, assets)
+        self.bfm = BFMModel(config.bfm_fp, self.layout.shape_dim, self.layout.exp_dim)
         self.tri = self.bfm.tri
-        self._mean, self._std = _read_mean_std(config.mean_std_fp, self.layout.num_params, assets)
-        self._net = _open_regressor(config, assets)
+        self._mean, self._std = _read_mean_std(config.mean_std_fp, self.layout.num_params)
+        gpu_id = config.gpu_id if config.gpu_mode else None
+        self._net = open_network(config.network, Path(config.weights_fp), config.engine, gpu_id)
 
     def __call__(
         self, img: np.ndarray, objs: Sequence[Any], crop_policy: str = "box"
@@ -132,10 +132,7 @@ class TDDFA:
         return similar_transform(vertices, roi_box, self.size)
 
 
-def _read_mean_std(
-    path: PathLike, num_params: int, assets: PathLike | None
-) -> tuple[np.ndarray, np.ndarray]:
-    path = find_asset(path, assets)
+def _read_mean_std(path: PathLike, num_params: int) -> tuple[np.ndarray, np.ndarray]:
     content = load_arrays(path)
     arrays = []
     for key in ("mean", "std"):
@@ -144,24 +141,3 @@ def _read_mean_std(
             raise AssetError(f"bad file {path}: expected {key!r} of {num_params} numbers")
         arrays.append(array.astype(np.float32))
     return arrays[0], arrays[1]
-
-
-def regressor_spec(config: TDDFAConfig, weights_fp: PathLike) -> NetworkSpec:
-    """The network of a config with the given weights, for `models.backends`."""
-    return NetworkSpec(
-        weights_fp=weights_fp,
-        build=lambda: ARCHITECTURES[config.arch](
-            widen_factor=config.widen_factor, num_classes=config.layout.num_params
-        ),
-        example_shape=(1, 3, config.size, config.size),
-        outputs=("params",),
-    )
-
-
-def _open_regressor(config: TDDFAConfig, assets: PathLike | None) -> Network:
-    """Open the graph of a config, where there is one and it may be used, else the checkpoint."""
-    named = [fp for fp in (config.onnx_fp, config.checkpoint_fp) if fp]
-    if config.engine == "torch":
-        named.reverse()
-    spec = regressor_spec(config, first_existing(named, assets))
-    return open_network(spec, config.engine, config.gpu_id if config.gpu_mode else None, assets)

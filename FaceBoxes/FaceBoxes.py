@@ -11,8 +11,9 @@ import numpy as np
 from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
 from FaceBoxes.utils.timer import Timer
-from models.backends import NetworkSpec, open_network
-from utils.assets import first_existing
+from models.export import NetworkSpec
+from models.networks import open_network
+from utils.assets import find_first
 from utils.image import as_bgr
 from utils.io import PathLike
 
@@ -46,15 +47,12 @@ def _build_network() -> Any:
     return FaceBoxesNet()
 
 
-def detector_spec(weights_fp: PathLike) -> NetworkSpec:
-    """The detector's network with the given weights, for `models.backends`."""
-    return NetworkSpec(
-        weights_fp=weights_fp,
-        build=_build_network,
-        example_shape=(1, 3, 128, 160),
-        dynamic_axes={0: "batch", 2: "height", 3: "width"},
-        outputs=("loc", "conf"),
-    )
+NETWORK = NetworkSpec(
+    build=_build_network,
+    example_shape=(1, 3, 128, 160),
+    outputs=("loc", "conf"),
+    dynamic_axes={0: "batch", 2: "height", 3: "width"},
+)
 
 
 class FaceBoxes:
@@ -87,11 +85,9 @@ class FaceBoxes:
         fast: bool = False,
     ) -> None:
         self.timer_flag = timer_flag
-        weights_fp = weights_fp or first_existing(DEFAULT_WEIGHTS, assets)
         self.fast = fast
-        self.net = open_network(
-            detector_spec(weights_fp), engine, gpu_id if gpu_mode else None, assets
-        )
+        weights = find_first([weights_fp] if weights_fp else DEFAULT_WEIGHTS, assets)
+        self.net = open_network(NETWORK, weights, engine, gpu_id if gpu_mode else None)
 
     def __call__(self, img: np.ndarray) -> list[list[float]]:
         """Find the faces of `img`, (H, W, 3) uint8 BGR (grey and alpha are converted).

@@ -30,9 +30,8 @@ class BFMModel:
     Parameters
     ----------
     bfm_fp : `.pkl` of 3DDFA_V2 or `.npz` of ours, with the arrays `u`, `w_shp`, `w_exp`,
-        `keypoints` and `tri`; relative paths go through `find_asset`.
+        `keypoints` and `tri`; relative paths go through `find_model`.
     shape_dim, exp_dim : how many columns of the bases to use.
-    assets : a folder to look in besides the project; see `find_asset`.
 
     Attributes
     ----------
@@ -46,15 +45,8 @@ class BFMModel:
     AssetError : the file is missing, damaged or inconsistent.
     """
 
-    def __init__(
-        self,
-        bfm_fp: PathLike,
-        shape_dim: int = 40,
-        exp_dim: int = 10,
-        assets: PathLike | None = None,
-    ) -> None:
-        is_ours = Path(bfm_fp).name == Path(PROVISIONED_MODEL).name
-        self.path = find_asset(bfm_fp, assets, "run `python -m bfm.provision`" if is_ours else None)
+    def __init__(self, bfm_fp: PathLike, shape_dim: int = 40, exp_dim: int = 10) -> None:
+        self.path = find_model(bfm_fp)
         model = map_arrays(self.path)
         self._require(isinstance(model, dict), "expected a dict of arrays")
         for key in ("u", "w_shp", "w_exp", "keypoints"):
@@ -159,6 +151,12 @@ class BFMModel:
             f"tri runs from {tri.min()} to {tri.max()}, but there are {self.num_vertices} vertices",
         )
         return np.ascontiguousarray(tri, np.int32)
+
+
+def find_model(bfm_fp: PathLike, assets: PathLike | None = None) -> Path:
+    """Where the 3DMM `bfm_fp` lies, as `find_asset`; raises AssetError."""
+    is_ours = Path(bfm_fp).name == Path(PROVISIONED_MODEL).name
+    return find_asset(bfm_fp, assets, "run `python -m bfm.provision`" if is_ours else None)
 
 
 @lru_cache(maxsize=2)

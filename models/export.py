@@ -7,12 +7,14 @@ import io
 import logging
 import stat
 import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from models.backends import NetworkSpec, OnnxBackend, TorchBackend
+from models.backends import OnnxBackend, TorchBackend
 from utils.assets import cache_folder
 from utils.errors import AssetError, OutputError
 from utils.io import write_bytes
@@ -22,6 +24,22 @@ _HASH_KEY = "exported_from"
 _TOLERANCE = 1e-4  # float32 sums in another order differ by about 1e-6 of the outputs
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What has to be known of a network, besides its weights, to load and export it.
+
+    build : makes the torch module; called only where torch is needed.
+    example_shape : an input to trace and to check exports with.
+    outputs : names of the outputs.
+    dynamic_axes : the input axes that may vary, and their names.
+    """
+
+    build: Callable[[], Any]
+    example_shape: tuple[int, ...]
+    outputs: tuple[str, ...]
+    dynamic_axes: Mapping[int, str] = field(default_factory=lambda: {0: "batch"})
 
 
 def open_export(spec: NetworkSpec, weights: Path, gpu_id: int | None = None) -> OnnxBackend:

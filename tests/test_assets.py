@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import REPO
 
-from utils.assets import ASSETS_ENV, candidate_paths, find_asset
+from utils.assets import ASSETS_ENV, candidate_paths, find_asset, find_first
 from utils.errors import AssetError
 
 
@@ -49,7 +49,15 @@ def test_the_error_lists_every_place_and_the_remedy(tmp_path):
     with pytest.raises(AssetError) as caught:
         find_asset("weights/no.pth", tmp_path)
     message = str(caught.value)
-    for part in (REPO / "weights/no.pth", tmp_path / "weights/no.pth", "--assets", ASSETS_ENV):
+    for part in (REPO / "weights/no.pth", tmp_path / "weights/no.pth", ASSETS_ENV):
         assert str(part) in message
     with pytest.raises(AssetError):  # a folder is no file
         find_asset("utils", tmp_path)
+
+
+def test_the_first_that_is_to_be_found(tmp_path):
+    (tmp_path / "b.pth").touch()
+    (tmp_path / "c.pth").touch()
+    assert find_first(["a.pth", "b.pth", "c.pth"], tmp_path) == tmp_path / "b.pth"
+    with pytest.raises(AssetError, match="missing file x.pth"):
+        find_first(["x.pth", "y.pth"], tmp_path)

@@ -134,7 +134,7 @@ def test_plain_ways_do_the_same_work(model):
 
 @pytest.mark.parametrize("name", ["startup", "stages", "video", "scaling"])
 def test_every_benchmark_runs(name, model, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("models.backends._installed", lambda module: False)  # torch starts slowly
+    monkeypatch.setattr("models.networks._installed", lambda module: False)  # torch starts slowly
     path = tmp_path / "out.json"
     module = importlib.import_module(f"benchmarks.{name}")
     harness.main(name, module.collect, ["--quick", "--json", str(path)])

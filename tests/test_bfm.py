@@ -144,7 +144,7 @@ def test_uv_of_the_model_and_beside_it(tmp_path):
 
 
 def test_published_model(assets):
-    model = BFMModel("configs/bfm_noneck_v3.pkl", assets=assets)
+    model = BFMModel(assets / "configs" / "bfm_noneck_v3.pkl")
     assert model.u.shape == (115095, 1)
     assert model.w_shp.shape == (115095, 40)
     assert model.w_exp.shape == (115095, 10)

@@ -8,7 +8,7 @@ import pytest
 from conftest import REPO
 
 from utils.config import TDDFAConfig, load_config
-from utils.errors import UsageError
+from utils.errors import AssetError, UsageError
 
 MINIMAL = {"checkpoint_fp": "w.pth"}
 
@@ -98,6 +98,70 @@ def test_shipped_configs(path, monkeypatch, tmp_path):
 def test_configs_of_the_checkout(assets):
     for path in (assets / "configs").glob("*.yml"):
         assert TDDFAConfig.from_mapping(load_config(path)).layout.num_params == 62
+
+
+def test_types_are_those_of_the_annotations():
+    @dataclasses.dataclass(frozen=True)
+    class Wider(TDDFAConfig):
+        frame: tuple[int, int] = (0, 0)
+
+    assert Wider.from_mapping({**MINIMAL, "frame": (3, 4)}).frame == (3, 4)
+    with pytest.raises(UsageError, match="frame must be tuple, got 3"):
+        Wider.from_mapping({**MINIMAL, "frame": 3})
+    with pytest.raises(UsageError, match="exp_dim must be int or null, got '10'"):
+        Wider.from_mapping({**MINIMAL, "exp_dim": "10"})
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Empty files under the names of a 3DDFA_V2 checkout."""
+    names = ("w.pth", "w.onnx", "detector.onnx", "mean.npz", "bfm.npz")
+    for name in names:
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+NAMED = {
+    "checkpoint_fp": "w.pth",
+    "onnx_fp": "w.onnx",
+    "bfm_fp": "bfm.npz",
+    "param_mean_std_fp": "mean.npz",
+    "detector_fp": "detector.onnx",
+}
+
+
+def test_located_paths_are_absolute(checkout, monkeypatch, tmp_path_factory):
+    config = TDDFAConfig.from_mapping({**NAMED, "size": 64})
+    located = config.located(checkout)
+    assert located == dataclasses.replace(
+        config, **{key: str(checkout / name) for key, name in NAMED.items()}
+    )
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert located.located() == located  # from then on, no folder matters
+
+
+def test_an_engine_opens_its_own_kind_of_weights(checkout):
+    engines = {"auto": "w.onnx", "onnx": "w.onnx", "torch": "w.pth"}
+    for engine, name in engines.items():
+        config = TDDFAConfig.from_mapping({**NAMED, "engine": engine})
+        assert config.located(checkout).weights_fp == str(checkout / name)
+
+
+@pytest.mark.parametrize("engine", ["auto", "onnx", "torch"])
+def test_one_kind_of_weights_is_enough(checkout, engine):
+    config = TDDFAConfig.from_mapping({**NAMED, "engine": engine})
+    (checkout / "w.onnx").unlink()
+    assert config.located(checkout).weights_fp == str(checkout / "w.pth")
+    (checkout / "w.pth").unlink()
+    with pytest.raises(AssetError, match=f"missing file {config.weights_fp}"):
+        config.located(checkout)
+
+
+@pytest.mark.parametrize("key", ["bfm_fp", "param_mean_std_fp", "detector_fp"])
+def test_a_file_that_is_nowhere(checkout, key):
+    (checkout / NAMED[key]).unlink()
+    with pytest.raises(AssetError, match=f"missing file {NAMED[key]}"):
+        TDDFAConfig.from_mapping(NAMED).located(checkout)
 
 
 @pytest.mark.parametrize(

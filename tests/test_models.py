@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from conftest import random_module
 
 import models.export
 from models import mobilenet, resnet22
-from models.backends import NetworkSpec, OnnxBackend, TorchBackend, open_network
+from models.backends import OnnxBackend, TorchBackend
 from models.checkpoints import load_model, read_state_dict
-from models.export import export_onnx, open_export
+from models.export import NetworkSpec, export_onnx, open_export
+from models.networks import open_network
 from utils.errors import AssetError, UsageError
 
 NETWORKS = {
@@ -29,8 +31,7 @@ def build():
     return mobilenet(widen_factor=0.125, num_classes=7)
 
 
-def make_spec(weights, size=32):
-    return NetworkSpec(weights, build, (1, 3, size, size), ("params",))
+SPEC = NetworkSpec(build, (1, 3, 32, 32), ("params",))
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ def test_export_gives_the_modules_numbers(torch, tmp_path, name):
     path = tmp_path / "a.pth"
     module = random_module(torch, NETWORKS[name])
     torch.save(module.state_dict(), path)
-    spec = NetworkSpec(path, NETWORKS[name], (1, 3, 32, 32), ("params",))
+    spec = NetworkSpec(NETWORKS[name], (1, 3, 32, 32), ("params",))
     graph = tmp_path / "a.onnx"
     graph.write_bytes(export_onnx(spec, path))
     batch = np.random.default_rng(3).standard_normal((4, 3, 32, 32), dtype=np.float32)
@@ -164,10 +165,10 @@ def test_export_gives_the_modules_numbers(torch, tmp_path, name):
 
 
 def test_export_is_kept_beside_the_weights(torch, weights, no_export):
-    open_export(make_spec(weights), weights)
+    open_export(SPEC, weights)
     assert sorted(p.name for p in weights.parent.iterdir()) == ["tiny.export.onnx", "tiny.pth"]
     no_export()
-    open_export(make_spec(weights), weights)
+    open_export(SPEC, weights)
 
 
 def first_output(network):
@@ -175,9 +176,9 @@ def first_output(network):
 
 
 def test_changed_weights_are_exported_anew(torch, weights):
-    before = first_output(open_export(make_spec(weights), weights))
+    before = first_output(open_export(SPEC, weights))
     save(torch, weights, seed=5)
-    after = first_output(open_export(make_spec(weights), weights))
+    after = first_output(open_export(SPEC, weights))
     expected = first_output(TorchBackend(random_module(torch, build, seed=5)))
     np.testing.assert_allclose(after, expected, atol=1e-4)
     assert np.abs(after - before).max() > 1e-3
@@ -186,15 +187,16 @@ def test_changed_weights_are_exported_anew(torch, weights):
 def test_another_input_size_is_exported_anew(torch, weights):
     """The same weights serve configs of different `size`."""
     for size in (32, 48):
-        batch = np.ones((1, 3, size, size), np.float32)
-        assert open_export(make_spec(weights, size), weights)(batch)[0].shape == (1, 7)
+        spec = replace(SPEC, example_shape=(1, 3, size, size))
+        batch = np.ones(spec.example_shape, np.float32)
+        assert open_export(spec, weights)(batch)[0].shape == (1, 7)
 
 
 def test_damaged_export_is_replaced(torch, weights):
     place = weights.with_suffix(".export.onnx")
     place.write_bytes(b"damaged")
     expected = first_output(TorchBackend(random_module(torch, build)))
-    network = open_export(make_spec(weights), weights)
+    network = open_export(SPEC, weights)
     np.testing.assert_allclose(first_output(network), expected, atol=1e-4)
     assert place.stat().st_size > 1000
 
@@ -203,15 +205,15 @@ def test_read_only_folder_falls_back_to_the_cache(torch, weights, tmp_path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     weights.parent.chmod(0o555)
     try:
-        open_export(make_spec(weights), weights)
+        open_export(SPEC, weights)
         assert [p.name for p in weights.parent.iterdir()] == ["tiny.pth"]
         cached = list((tmp_path / "cache").rglob("*.export.onnx"))
         assert len(cached) == 1
         no_export()
-        open_export(make_spec(weights), weights)
+        open_export(SPEC, weights)
         # found by content: a copy of the weights elsewhere uses the same export
         copy = shutil.copy(weights, tmp_path / "copy.pth")
-        open_export(make_spec(copy), Path(copy))
+        open_export(SPEC, Path(copy))
     finally:
         weights.parent.chmod(0o755)
 
@@ -222,51 +224,42 @@ def test_failed_check_leaves_no_export(torch, weights, monkeypatch):
 
     monkeypatch.setattr(models.export, "check_same_numbers", disagree)
     with pytest.raises(AssetError, match="off"):
-        open_export(make_spec(weights), weights)
+        open_export(SPEC, weights)
     assert [p.name for p in weights.parent.iterdir()] == ["tiny.pth"]
 
 
 def test_check_notices_another_networks_graph(torch, weights):
-    graph = export_onnx(make_spec(weights), weights)
+    graph = export_onnx(SPEC, weights)
     with pytest.raises(AssetError, match="'params' is off by"):
-        models.export.check_same_numbers(
-            graph, random_module(torch, build, seed=9), make_spec(weights)
-        )
+        models.export.check_same_numbers(graph, random_module(torch, build, seed=9), SPEC)
 
 
 def test_graphs_of_one_picture_at_a_time(torch, weights):
     """3DDFA_V2's own exports have a fixed batch of 1."""
-    spec = NetworkSpec(weights, build, (1, 3, 32, 32), ("params",), dynamic_axes={})
     graph = weights.with_name("fixed.onnx")
     module = random_module(torch, build)
     torch.onnx.export(
         module,
-        (torch.zeros(spec.example_shape),),
+        (torch.zeros(SPEC.example_shape),),
         str(graph),
         input_names=["input"],
         output_names=["params"],
         dynamo=False,
     )
     batch = np.random.default_rng(0).standard_normal((3, 3, 32, 32), dtype=np.float32)
-    (ours,), (theirs,) = open_network(spec_of(graph), "onnx")(batch), TorchBackend(module)(batch)
+    (ours,), (theirs,) = open_network(SPEC, graph, "onnx")(batch), TorchBackend(module)(batch)
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-
-
-def spec_of(graph):
-    return NetworkSpec(graph, build, (1, 3, 32, 32), ("params",))
 
 
 def test_open_network_errors(torch, weights, tmp_path):
     graph = tmp_path / "a.onnx"
     graph.write_bytes(b"no graph")
     with pytest.raises(UsageError, match="tensorrt"):
-        open_network(make_spec(weights), "tensorrt")
-    with pytest.raises(AssetError, match="missing file"):
-        open_network(make_spec(tmp_path / "absent.pth"))
+        open_network(SPEC, weights, "tensorrt")
     with pytest.raises(AssetError, match="a.onnx"):
-        open_network(spec_of(graph), "onnx")
+        open_network(SPEC, graph, "onnx")
     with pytest.raises(UsageError, match="torch checkpoint"):
-        open_network(spec_of(graph), "torch")
+        open_network(SPEC, graph, "torch")
 
 
 @pytest.mark.parametrize("engine", ["auto", "onnx", "torch"])
@@ -275,8 +268,8 @@ def test_no_cuda(torch, weights, engine):
 
     if torch.cuda.is_available() or "CUDA" in str(onnxruntime.get_available_providers()):
         pytest.skip("there is CUDA here")
-    with pytest.raises(UsageError, match="--mode gpu"):
-        open_network(make_spec(weights), engine, gpu_id=0)
+    with pytest.raises(UsageError, match="no CUDA device is available to"):
+        open_network(SPEC, weights, engine, gpu_id=0)
 
 
 def test_convert_to_onnx(torch, tiny_config, tmp_path):

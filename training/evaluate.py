@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.backends import NetworkSpec, open_network
+from models.export import NetworkSpec
 from models.mobilenet_v1 import MobileNet
+from models.networks import open_network
 from training.faces import Faces
 from training.fit import WHEEL_HELP, load_basel
 from training.geometry import Model, with_eyelids
@@ -38,8 +39,9 @@ class Regressor:
         arrays = load_arrays(whitening)
         self.mean, self.std = torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["std"])
         params = len(self.mean)
-        spec = NetworkSpec(weights, lambda: MobileNet(widen, params), (1, 3, 120, 120), ("param",))
-        network = open_network(spec, "auto" if weights.endswith(".onnx") else "torch")
+        spec = NetworkSpec(lambda: MobileNet(widen, params), (1, 3, 120, 120), ("param",))
+        engine = "auto" if weights.endswith(".onnx") else "torch"
+        network = open_network(spec, Path(weights), engine)
         self.network: Callable[[Tensor], Tensor] = lambda x: torch.from_numpy(network(x.numpy())[0])
         self.model = Model(model.mean, model.shape, model.exp[..., : params - 52])
 

@@ -17,8 +17,7 @@ import numpy as np
 import onnx
 import torch
 
-from models.backends import NetworkSpec
-from models.export import export_onnx
+from models.export import NetworkSpec, export_onnx
 from models.mobilenet_v1 import MobileNet
 from utils.io import write_bytes
 
@@ -56,7 +55,6 @@ def main() -> None:
         std=saved["std"].numpy(),
     )
     spec = NetworkSpec(
-        torch_fp,
         lambda: MobileNet(saved["widen"], len(saved["mean"])),
         (1, 3, 120, 120),
         ("params",),

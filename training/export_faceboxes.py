@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from FaceBoxes.FaceBoxes import detector_spec
+from FaceBoxes.FaceBoxes import NETWORK
 from FaceBoxes.models.faceboxes import FaceBoxesNet
 from models.export import export_onnx
 from utils.io import write_bytes
@@ -31,7 +31,7 @@ def main() -> None:
     weights_fp = args.out.with_suffix(".pth")
     weights_fp.parent.mkdir(parents=True, exist_ok=True)
     torch.save(dict(net.state_dict()), weights_fp)
-    graph = export_onnx(detector_spec(weights_fp), weights_fp)
+    graph = export_onnx(NETWORK, weights_fp)
     write_bytes(args.out.with_suffix(".onnx"), graph)
     print(f"{weights_fp} and {args.out.with_suffix('.onnx')}")
 

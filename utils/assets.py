@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Union
 
@@ -48,18 +49,22 @@ def find_asset(path: PathLike, assets: PathLike | None = None, remedy: str | Non
             return candidate
     places = ", ".join(str(candidate) for candidate in tried)
     remedy = remedy or (
-        f"point --assets or the environment variable {ASSETS_ENV} at a 3DDFA_V2 checkout "
-        "that holds it"
+        f"point the environment variable {ASSETS_ENV} at a 3DDFA_V2 checkout that holds it"
     )
     raise AssetError(f"missing file {path}: looked for {places}; {remedy}")
 
 
-def first_existing(paths: Sequence[PathLike], assets: PathLike | None = None) -> PathLike:
-    """The first of `paths` that exists at one of its places, else the first of all."""
+def find_first(paths: Sequence[PathLike], assets: PathLike | None = None) -> Path:
+    """Return the place of the first of `paths` that is to be found; see `find_asset`.
+
+    Raises
+    ------
+    AssetError : none is; the message is about the first.
+    """
     for path in paths:
-        if any(candidate.is_file() for candidate in candidate_paths(path, assets)):
-            return path
-    return paths[0]
+        with suppress(AssetError):
+            return find_asset(path, assets)
+    return find_asset(paths[0], assets)
 
 
 def cache_folder() -> Path:

@@ -6,17 +6,24 @@ import difflib
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, Optional, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
+from bfm.bfm import find_model
 from bfm.params import ParamLayout
 from models import ARCHITECTURES
-from models.backends import ENGINES
+from models.export import NetworkSpec
+from models.networks import ENGINES
 from utils.assets import find_asset
 from utils.errors import AssetError, UsageError
 from utils.io import PathLike, one_line
+
+# `str | None` as Python 3.9 can evaluate it, too
+_Text = Optional[str]
+_Count = Optional[int]
 
 
 @dataclass(frozen=True)
@@ -36,21 +43,21 @@ class TDDFAConfig:
     mode : accepted and unused, as older configs carry it.
     """
 
-    checkpoint_fp: str | None = None
-    onnx_fp: str | None = None
+    checkpoint_fp: _Text = None
+    onnx_fp: _Text = None
     bfm_fp: str = "configs/bfm_noneck_v3.pkl"
     arch: str = "mobilenet"
     widen_factor: float = 1.0
     size: int = 120
-    num_params: int | None = None
-    shape_dim: int | None = None
-    exp_dim: int | None = None
-    param_mean_std_fp: str | None = None
-    detector_fp: str | None = None
+    num_params: _Count = None
+    shape_dim: _Count = None
+    exp_dim: _Count = None
+    param_mean_std_fp: _Text = None
+    detector_fp: _Text = None
     gpu_mode: bool = False
     gpu_id: int = 0
     engine: str = "auto"
-    mode: str | None = None
+    mode: _Text = None
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> TDDFAConfig:
@@ -60,13 +67,14 @@ class TDDFAConfig:
         ------
         UsageError : names the offending key and what would be right.
         """
-        kinds = {f.name: f.type for f in fields(cls)}
+        kinds = get_type_hints(cls)
         for key, value in mapping.items():
             if key not in kinds:
                 nearest = difflib.get_close_matches(str(key), kinds, n=1)
                 hint = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(kinds)}"
                 raise UsageError(f"config: unknown key {key!r}; {hint}")
-            _check_type(key, value, str(kinds[key]))
+            if not _fits(value, kinds[key]):
+                raise UsageError(f"config: {key} must be {_name(kinds[key])}, got {value!r}")
         config = cls(**mapping)
         config._check_values()
         return config
@@ -83,6 +91,44 @@ class TDDFAConfig:
             return self.param_mean_std_fp
         return f"configs/param_mean_std_{self.layout.num_params}d_{self.size}x{self.size}.pkl"
 
+    @property
+    def network(self) -> NetworkSpec:
+        """The regressor's network."""
+        return NetworkSpec(
+            build=lambda: ARCHITECTURES[self.arch](
+                widen_factor=self.widen_factor, num_classes=self.layout.num_params
+            ),
+            example_shape=(1, 3, self.size, self.size),
+            outputs=("params",),
+        )
+
+    @property
+    def weights_fp(self) -> str:
+        """What to open of the weights that are named: the kind that is the engine's own."""
+        named = [fp for fp in (self.onnx_fp, self.checkpoint_fp) if fp]
+        return named[-1 if self.engine == "torch" else 0]
+
+    def located(self, assets: PathLike | None = None) -> TDDFAConfig:
+        """The same config with absolute paths, found as `utils.assets.find_asset` does.
+
+        Of two kinds of weights, one may be missing: it then is None.
+
+        Raises
+        ------
+        AssetError : a file is nowhere.
+        """
+        found = replace(
+            self,
+            checkpoint_fp=_place(self.checkpoint_fp, assets),
+            onnx_fp=_place(self.onnx_fp, assets),
+            bfm_fp=str(find_model(self.bfm_fp, assets)),
+            param_mean_std_fp=str(find_asset(self.mean_std_fp, assets)),
+            detector_fp=str(find_asset(self.detector_fp, assets)) if self.detector_fp else None,
+        )
+        if not (found.checkpoint_fp or found.onnx_fp):
+            find_asset(self.weights_fp, assets)
+        return found
+
     def _check_values(self) -> None:
         if self.arch not in ARCHITECTURES:
             raise UsageError(f"config: arch {self.arch!r} is none of {', '.join(ARCHITECTURES)}")
@@ -95,23 +141,29 @@ class TDDFAConfig:
         ParamLayout.resolve(self.num_params, self.shape_dim, self.exp_dim)
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "str": (str,),
-    "int": (int,),
-    "float": (int, float),
-    "bool": (bool,),
-}
+def _place(path: PathLike | None, assets: PathLike | None) -> str | None:
+    """Where a file is; None if it is nowhere or not named."""
+    with suppress(AssetError):
+        return str(find_asset(path, assets)) if path else None
+    return None
 
 
-def _check_type(key: str, value: Any, annotation: str) -> None:
-    name, _, optional = annotation.partition(" | ")
-    if optional and value is None:
-        return
-    right = isinstance(value, _TYPES[name])
-    if isinstance(value, bool) and name != "bool":
-        right = False  # to Python, True is an int
-    if not right:
-        raise UsageError(f"config: {key} must be {name}, got {value!r}")
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether YAML's `value` is of the annotated type `kind`."""
+    if get_origin(kind) is Union:
+        return any(_fits(value, option) for option in get_args(kind))
+    if isinstance(value, bool):
+        return kind is bool  # to Python, True is an int
+    return isinstance(value, (int, float) if kind is float else get_origin(kind) or kind)
+
+
+def _name(kind: Any) -> str:
+    """The annotated type `kind`, as a message calls it."""
+    options = get_args(kind) if get_origin(kind) is Union else (kind,)
+    return " or ".join(
+        "null" if option is type(None) else getattr(option, "__name__", str(option))
+        for option in options
+    )
 
 
 def load_config(config_fp: PathLike, assets: PathLike | None = None) -> dict[str, Any]:

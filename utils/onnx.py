@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.export import export_onnx
 from utils.assets import find_asset
 from utils.config import TDDFAConfig
 from utils.errors import UsageError
@@ -21,12 +22,9 @@ def convert_to_onnx(**cfg: Any) -> str:
     -------
     The graph's path: the checkpoint's with the ending `.onnx`.
     """
-    from models.export import export_onnx
-    from TDDFA import regressor_spec
-
     config = TDDFAConfig.from_mapping(cfg)
     if config.checkpoint_fp is None:
         raise UsageError("config: an export needs checkpoint_fp")
     weights = find_asset(config.checkpoint_fp)
-    graph = export_onnx(regressor_spec(config, config.checkpoint_fp), weights)
+    graph = export_onnx(config.network, weights)
     return str(write_bytes(weights.with_suffix(".onnx"), graph))
