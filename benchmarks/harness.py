@@ -15,8 +15,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 
+from models.runtime import onnxruntime
 from utils.assets import PROJECT_ROOT
 from utils.io import write_bytes
 

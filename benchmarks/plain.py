@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import onnxruntime
 
+from models.runtime import onnxruntime
 from utils.assets import find_asset
 from utils.config import TDDFAConfig
 from utils.io import load_arrays

@@ -18,7 +18,7 @@ from utils.assets import PROJECT_ROOT
 
 PROGRAM = "face_reenactment.py"
 PAIR = ("-s", str(INPUTS / PEOPLE[0]), "-t", str(INPUTS / PEOPLE[1]))
-LIBRARIES = ("-c", "import cv2, numpy, onnxruntime, yaml")
+LIBRARIES = ("-c", "import cv2, numpy, yaml, models.runtime")
 NOTHING = ("-c", "pass")
 MEASURES = ("wall", "processor", "peak memory")
 UNITS = ("s", "s", "MiB")

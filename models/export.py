@@ -117,7 +117,7 @@ def check_same_numbers(graph: Any, module: Any, spec: NetworkSpec) -> None:
     ------
     AssetError : they disagree.
     """
-    import onnxruntime
+    from models.runtime import onnxruntime
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     reference = TorchBackend(module)

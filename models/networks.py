@@ -77,7 +77,7 @@ def _gpu_engine(engine: str, weights: Path) -> str:
     ------
     UsageError : neither engine sees a CUDA device.
     """
-    import onnxruntime
+    from models.runtime import onnxruntime
 
     if engine != "torch" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return engine

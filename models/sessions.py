@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import cv2
-import onnxruntime
 
+from models.runtime import onnxruntime
 from utils.assets import cache_folder
 from utils.io import one_line
 

@@ -12,7 +12,7 @@ from bfm.bfm_onnx import convert_bfm_to_onnx
 
 def test_graph_is_the_formula(tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed: the graph cannot be built")
-    from onnxruntime import InferenceSession
+    from models.runtime import onnxruntime
 
     bfm_fp = save_arrays(tmp_path / "m.npz", face_arrays())
     path = convert_bfm_to_onnx(tmp_path / "new" / "m.onnx", 6, 4, bfm_fp)
@@ -23,7 +23,7 @@ def test_graph_is_the_formula(tmp_path):
         "alpha_shp": rng.normal(0, 1, (6, 1)).astype(np.float32),
         "alpha_exp": rng.normal(0, 1, (4, 1)).astype(np.float32),
     }
-    session = InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (vertices,) = session.run(["output"], feed)
     model = BFMModel(bfm_fp, 6, 4)
     column = model.u + model.w_shp @ feed["alpha_shp"] + model.w_exp @ feed["alpha_exp"]

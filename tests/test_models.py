@@ -264,7 +264,7 @@ def test_open_network_errors(torch, weights, tmp_path):
 
 @pytest.mark.parametrize("engine", ["auto", "onnx", "torch"])
 def test_no_cuda(torch, weights, engine):
-    import onnxruntime
+    from models.runtime import onnxruntime
 
     if torch.cuda.is_available() or "CUDA" in str(onnxruntime.get_available_providers()):
         pytest.skip("there is CUDA here")
