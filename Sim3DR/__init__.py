@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from Sim3DR.footprint import Footprint
 from Sim3DR.lighting import RenderPipeline
+from Sim3DR.raster import Raster, interpolate, rasterise
 from Sim3DR.Sim3DR import draw, get_normal, rasterize, sample
 
-__all__ = ["Footprint", "RenderPipeline", "draw", "get_normal", "rasterize", "sample"]
+__all__ = [
+    "Raster",
+    "RenderPipeline",
+    "draw",
+    "get_normal",
+    "interpolate",
+    "rasterise",
+    "rasterize",
+    "sample",
+]

@@ -129,11 +129,11 @@ class Stages:
                 ("1440p, 600 px", tall, tall_ver, 6.0, 20.8),
             )
         ]
-        uv = self.tddfa.bfm.uv
+        uv, raster = self.tddfa.bfm.uv, self.tddfa.bfm.texture_raster(256, 256)
         rows.append(self.row("depth, 720p", partial(depth, img, ver_lst, tri),
                              ("painter", partial(plain.depth, img, ver_lst[0], tri)),
                              self._drawing_limit(img, ver_lst[0]), 2.0, 15.0))
-        rows.append(self.row("uv_tex", partial(uv_tex, img, ver_lst, tri, uv=uv),
+        rows.append(self.row("uv_tex", partial(uv_tex, img, ver_lst, tri, raster=raster),
                              ("painter", partial(plain.uv_tex, img, ver_lst[0], tri, uv)),
                              self.moving(ver_lst[0].nbytes, uv.nbytes, tri.nbytes, 256 * 256 * 3),
                              2.0, 12.8))

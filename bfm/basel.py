@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bfm.codes import unwrap
+from bfm.texture import unwrap
 from utils.errors import AssetError
 from utils.io import DAMAGED, PathLike, load_arrays
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bfm.codes import ncc_code
 from bfm.packed import PackedModel
+from bfm.texture import texture_raster
+from Sim3DR import Raster
 from utils.assets import find_asset
 from utils.errors import AssetError
 from utils.io import PathLike, load_arrays, map_arrays
@@ -65,6 +66,7 @@ class BFMModel:
         self.w_shp_base = self.w_shp[self.keypoints]
         self.w_exp_base = self.w_exp[self.keypoints]
         self._stored = {key: model.get(key) for key in ("uv", *PACKED_KEYS)}
+        self._texture: Raster | None = None
 
     @property
     def num_vertices(self) -> int:
@@ -101,6 +103,12 @@ class BFMModel:
             f"uv has shape {uv.shape}, expected ({self.num_vertices}, 2)",
         )
         return uv
+
+    def texture_raster(self, height: int, width: int) -> Raster:
+        """The mesh flat in a texture map of this size; the last one is kept for the next face."""
+        if self._texture is None or self._texture.number.shape != (height, width):
+            self._texture = texture_raster(self.uv, self.tri, height, width)
+        return self._texture
 
     def _require(self, condition: bool, problem: str) -> None:
         if not condition:
@@ -157,6 +165,17 @@ def find_model(bfm_fp: PathLike, assets: PathLike | None = None) -> Path:
     """Where the 3DMM `bfm_fp` lies, as `find_asset`; raises AssetError."""
     is_ours = Path(bfm_fp).name == Path(PROVISIONED_MODEL).name
     return find_asset(bfm_fp, assets, "run `python -m bfm.provision`" if is_ours else None)
+
+
+def ncc_code(mean: np.ndarray) -> np.ndarray:
+    """Normalised coordinate code: the mean shape (n, 3), each axis scaled to [0, 1].
+
+    Returns
+    -------
+    (3, n) float32, the layout of 3DDFA_V2's ncc_code.npy.
+    """
+    low, high = mean.min(axis=0), mean.max(axis=0)
+    return np.ascontiguousarray(((mean - low) / (high - low)).T, np.float32)
 
 
 @lru_cache(maxsize=2)

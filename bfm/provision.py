@@ -32,8 +32,8 @@ import numpy as np
 
 from bfm.basel import NoneckModel, append_directions, read_wheel, restrict
 from bfm.bfm import PACKED_KEYS, PROVISIONED_MODEL, BFMModel
-from bfm.codes import unwrap
 from bfm.packed import PackedModel
+from bfm.texture import unwrap
 from utils.assets import ASSETS_ENV, PROJECT_ROOT
 from utils.errors import AssetError, OutputError, ReenactmentError
 from utils.io import PathLike, encode_npz, load_arrays, write_bytes

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Sim3DR import Footprint, RenderPipeline, draw, get_normal, rasterize, sample
+from Sim3DR import (
+    RenderPipeline,
+    draw,
+    get_normal,
+    interpolate,
+    rasterise,
+    rasterize,
+    sample,
+)
 
 pytestmark = pytest.mark.sanitize
 
@@ -60,13 +68,17 @@ def test_drawing_stays_in_its_rectangle(mesh, height, width, origin):
 
 
 @given(meshes(), st.integers(0, 9), st.integers(0, 9), st.integers(1, 4))
-def test_footprints_are_coloured_as_meshes_are_drawn(mesh, height, width, channels):
+def test_rasters_are_coloured_as_meshes_are_drawn(mesh, height, width, channels):
     vertices, tri = mesh
     colors = np.linspace(-0.2, 1.2, len(vertices) * channels, dtype=np.float32)
-    drawn, painted = (np.zeros((height, width, channels), np.uint8) for _ in range(2))
-    draw(drawn, vertices, tri, colors.reshape(-1, channels))
-    Footprint(vertices, tri, height, width).paint(painted, colors.reshape(-1, channels))
-    assert np.array_equal(painted, drawn)
+    colors = colors.reshape(-1, channels)
+    raster = rasterise(vertices, tri, (height, width))
+    for dtype in (np.uint8, np.float32):
+        drawn, painted = (np.full((height, width, channels), 7, dtype) for _ in range(2))
+        draw(drawn, vertices, tri, colors)
+        interpolate(raster, colors, painted)
+        assert np.array_equal(painted, drawn, equal_nan=True)
+    assert (raster.number < max(len(tri), 1)).all()
 
 
 @given(meshes(), st.integers(1, 9), st.integers(1, 9), st.integers(1, 4))

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from bfm.basel import BaselModel, read_wheel, restrict
-from bfm.codes import boundary_loops, ncc_code, unwrap
+from bfm.bfm import ncc_code
 from bfm.provision import MESH, MODEL, wheel_file
+from bfm.texture import boundary_loops, unwrap
 from training import derive_mesh
 from utils.errors import AssetError
 from utils.io import load_arrays

@@ -10,7 +10,15 @@ from conftest import grid_mesh
 from hypothesis import given
 from hypothesis import strategies as st
 
-from Sim3DR import Footprint, RenderPipeline, draw, get_normal, rasterize, sample
+from Sim3DR import (
+    RenderPipeline,
+    draw,
+    get_normal,
+    interpolate,
+    rasterise,
+    rasterize,
+    sample,
+)
 
 TRIANGLE = np.array([[0, 1, 2]], np.int32)
 
@@ -408,45 +416,59 @@ def test_sampling_is_bilinear_and_clamped():
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_footprint_is_coloured_as_the_mesh_is_drawn(seed, channels):
+def test_a_raster_is_coloured_as_the_mesh_is_drawn(seed, channels):
     vertices, tri, colors = random_mesh(seed)
     colors = np.ascontiguousarray(colors[:, :channels] * 1.4 - 0.2)  # some are clamped
     drawn = np.zeros((24, 30, channels), np.uint8)
-    draw(drawn, vertices, tri, colors)
-    wide = np.full((24, 50, channels), 7, np.uint8)
-    footprint = Footprint(vertices, tri, 24, 30)
-    for _ in range(2):
-        footprint.paint(wide[:, 10:40], colors)
+    draw(drawn, vertices, tri, colors, origin=(3, -2))
+    wide = np.zeros((24, 50, channels), np.uint8)
+    wide[:, :10] = wide[:, 40:] = 7
+    raster = rasterise(vertices, tri, (24, 30), origin=(3, -2))
+    assert interpolate(raster, colors, wide[:, 10:40]).shape == drawn.shape
     assert np.array_equal(wide[:, 10:40], drawn) and drawn.any()
     assert (wide[:, :10] == 7).all() and (wide[:, 40:] == 7).all()
 
 
-def test_a_footprint_of_many_triangles():
-    """Their numbers are told apart: each pixel of a fine grid has its own colour."""
+def test_a_raster_of_many_triangles():
+    """Each pixel of a fine grid has its own colour."""
     vertices, tri = grid_mesh(300, 300)
     colors = np.random.default_rng(0).random((len(vertices), 3), dtype=np.float32)
     drawn, painted = (np.zeros((300, 300, 3), np.uint8) for _ in range(2))
     draw(drawn, vertices, tri, colors)
-    Footprint(vertices, tri, 300, 300).paint(painted, colors)
+    interpolate(rasterise(vertices, tri, (300, 300)), colors, painted)
     assert np.array_equal(painted, drawn)
 
 
-def test_a_footprint_of_nothing_is_black():
-    picture = np.full((4, 5, 3), 9, np.uint8)
-    Footprint(np.zeros((0, 3)), np.zeros((0, 3), int), 4, 5).paint(picture, np.zeros((0, 3)))
-    assert not picture.any()
+def test_a_raster_gives_places_and_depths():
+    """The nearer of two triangles, and the vertices' own coordinates back at each pixel."""
+    vertices = np.float32([[0, 0, 1], [8, 0, 1], [0, 8, 3], [0, 0, 5], [3, 0, 5], [0, 3, 5]])
+    raster = rasterise(vertices, np.array([[0, 1, 2], [3, 4, 5]]), (9, 9))
+    assert raster.number[1, 1] == 1 and raster.number[2, 3] == 0 and raster.number[7, 7] == -1
+    y, x = np.nonzero(raster.covered)
+    seen = interpolate(raster, vertices)
+    assert np.allclose(seen[y, x, :2], np.column_stack([x, y]), atol=1e-5)
+    assert np.allclose(seen[y, x, 2], raster.depth[y, x], atol=1e-5)
+    assert np.allclose(raster.weights[y, x].sum(axis=1), 1, atol=1e-6)
+    assert (raster.depth[~raster.covered] == -np.inf).all()
+    assert not seen[~raster.covered].any() and not raster.weights[~raster.covered].any()
+
+
+def test_a_raster_of_nothing_covers_nothing():
+    raster = rasterise(np.zeros((0, 3)), np.zeros((0, 3), int), (4, 5))
+    assert not raster.covered.any()
+    assert not interpolate(raster, np.zeros((0, 2))).any()
 
 
 @pytest.mark.parametrize(
     "picture, count, message",
     [
-        (np.zeros((5, 4, 3), np.uint8), 3, r"image: expected \(4, 5\) uint8"),  # turned
-        (np.zeros((4, 5, 3), np.float32), 3, "image: expected .* float32"),  # other pixels
-        (np.zeros((4, 5, 3), np.uint8), 2, "colors: expected 3 rows, got 2"),  # too few
-        (np.zeros((4, 5), np.uint8), 3, r"colors: expected shape \(n, 1\)"),  # other channels
+        (np.zeros((5, 4, 3), np.uint8), 3, r"out: expected \(4, 5, 3\), got \(5, 4, 3\)"),  # turned
+        (np.zeros((4, 5, 3), np.float64), 3, "out: expected .* float64"),  # other pixels
+        (np.zeros((4, 5, 3), np.uint8), 2, "attributes: expected 3 rows, got 2"),  # too few
+        (np.zeros((4, 5), np.uint8), 3, r"out: expected \(4, 5, 3\)"),  # other channels
     ],
 )
-def test_footprints_check_what_they_paint(picture, count, message):
-    footprint = Footprint(np.zeros((3, 3)), TRIANGLE, 4, 5)
+def test_rasters_check_what_is_interpolated(picture, count, message):
+    raster = rasterise(np.zeros((3, 3)), TRIANGLE, (4, 5))
     with pytest.raises(ValueError, match=message):
-        footprint.paint(picture, np.zeros((count, 3)))
+        interpolate(raster, np.zeros((count, 3)), picture)

@@ -23,7 +23,9 @@ GOLDEN_VIEWS = {
     "3d_nobg": lambda img, dense, sparse, params, t: render(img, dense, t.tri, with_bg_flag=False),
     "depth": lambda img, dense, sparse, params, t: depth(img, dense, t.tri),
     "pncc": lambda img, dense, sparse, params, t: pncc(img, dense, t.tri, ncc=t.bfm.ncc),
-    "uv_tex": lambda img, dense, sparse, params, t: uv_tex(img, dense, t.tri, uv=t.bfm.uv),
+    "uv_tex": lambda img, dense, sparse, params, t: uv_tex(
+        img, dense, t.tri, raster=t.bfm.texture_raster(256, 256)
+    ),
     "pose": lambda img, dense, sparse, params, t: viz_pose(img, params, sparse),
 }
 

@@ -130,7 +130,9 @@ VIEWS = {
     ),
     "uv_tex": View(
         "the target's texture, unwrapped under the reenacted shape",
-        lambda s: uv_tex(s.img, s.dense, s.tddfa.tri, uv=s.tddfa.bfm.uv),
+        lambda s: uv_tex(
+            s.img, s.dense, s.tddfa.tri, raster=s.tddfa.bfm.texture_raster(256, 256)
+        ),
     ),
     "pose": View(
         "a box that shows the head's pose",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 
@@ -280,9 +281,56 @@ private:
 
 constexpr float FARTHEST = -1e8f;
 
-// The part of a canvas between the outermost vertices: a depth and a colour for each pixel.
-// Channels lie apart, and rows are a little longer than they need be, so that several pixels
-// can be drawn at once.
+// What a drawing keeps of the triangles that are seen: their corners' colours, interpolated.
+struct Colors {
+    const float *values;
+    std::size_t channels;
+
+    struct Triangle {
+        const float *a, *b, *c;
+        std::size_t channels;
+
+        void put(Mask seen, Floats w0, Floats w1, Floats w2, float *to, std::int64_t plane) const {
+            for (std::size_t k = 0; k < channels; ++k, to += plane) {
+                const Floats value = w0 * all(a[k]) + w1 * all(b[k]) + w2 * all(c[k]);
+                store(select(seen, value, load(to)), to);
+            }
+        }
+    };
+    Triangle of(std::size_t, const std::int32_t *corners) const {
+        return {values + corners[0] * channels, values + corners[1] * channels,
+                values + corners[2] * channels, channels};
+    }
+};
+
+// What a drawing keeps for a raster: the triangle's number, as a float's bits, and the weights.
+struct Places {
+    std::size_t channels = 4;
+
+    struct Triangle {
+        Floats number;
+
+        void put(Mask seen, Floats w0, Floats w1, Floats w2, float *to, std::int64_t plane) const {
+            for (const Floats &value : {number, w0, w1, w2}) {
+                store(select(seen, value, load(to)), to);
+                to += plane;
+            }
+        }
+    };
+    Triangle of(std::size_t number, const std::int32_t *) const {
+        const auto whole = static_cast<std::int32_t>(number);
+        float bits;
+        std::memcpy(&bits, &whole, sizeof bits);
+        return {all(bits)};
+    }
+};
+
+void convert(float color, std::uint8_t &to) { to = static_cast<std::uint8_t>(255 * clamp01(color)); }
+void convert(float color, float &to) { to = color; }
+
+// The part of a canvas between the outermost vertices: a depth and what else is kept of each
+// pixel. Channels lie apart, and rows are a little longer than they need be, so that several
+// pixels can be drawn at once.
 class Drawing {
 public:
     Drawing(const Point *points, std::size_t count, std::int64_t width, std::int64_t height,
@@ -297,7 +345,8 @@ public:
         std::fill(pixels_.get(), pixels_.get() + plane_, FARTHEST);
     }
 
-    void draw(const Mesh &mesh, const Point *points, const float *colors) {
+    template <typename Kept>
+    void draw(const Mesh &mesh, const Point *points, const Kept &kept) {
         Triangles triangles{};
         for (std::size_t start = 0; start < mesh.triangle_count; start += BLOCK) {
             const std::size_t count = std::min(BLOCK, mesh.triangle_count - start);
@@ -308,8 +357,10 @@ public:
                 drawable[drawables] = static_cast<std::int32_t>(i);
                 drawables += triangles.drawable[i];
             }
-            for (std::int32_t k = 0; k < drawables; ++k)
-                draw(triangles, drawable[k], corners + 3 * drawable[k], colors);
+            for (std::int32_t k = 0; k < drawables; ++k) {
+                const std::int32_t i = drawable[k];
+                draw(triangles, i, kept.of(start + i, corners + 3 * i));
+            }
         }
     }
 
@@ -329,28 +380,36 @@ public:
         }
     }
 
+    // For what `Places` has kept.
+    void copy_to(const Raster &raster) const {
+        for (std::int32_t y = rows_.first; y <= rows_.last; ++y) {
+            const float *depths = pixel(columns_.first, y);
+            const std::int64_t first = y * raster.width + columns_.first;
+            for (std::int64_t x = 0; x < columns_.size(); ++x) {
+                if (!(depths[x] > FARTHEST)) continue;
+                const float *kept = depths + x + plane_;
+                std::memcpy(raster.numbers + first + x, kept, sizeof *kept);
+                for (int k = 0; k < 3; ++k)
+                    raster.weights[3 * (first + x) + k] = kept[(k + 1) * plane_];
+                raster.depths[first + x] = depths[x];
+            }
+        }
+    }
+
 private:
     // the last pixel of a side; beyond 2^24, floats cannot tell pixels apart
     static float limit(std::int64_t size) {
         return static_cast<float>(std::min<std::int64_t>(size - 1, 1 << 24));
     }
-    static void convert(float color, std::uint8_t &to) {
-        to = static_cast<std::uint8_t>(255 * clamp01(color));
-    }
-    static void convert(float color, float &to) { to = color; }
 
     float *pixel(std::int32_t x, std::int32_t y) const {
         return pixels_.get() + (y - rows_.first) * stride_ + (x - columns_.first);
     }
 
-    void draw(const Triangles &t, std::size_t i, const std::int32_t *corners,
-              const float *colors) {
+    template <typename Triangle>
+    void draw(const Triangles &t, std::size_t i, const Triangle triangle) {
         const Range columns = t.columns[i], rows = t.rows[i];
-        const float *const a = colors + corners[0] * channels_;
-        const float *const b = colors + corners[1] * channels_;
-        const float *const c = colors + corners[2] * channels_;
         // all in variables: for all the compiler knows, storing pixels changes anything else
-        const std::size_t channels = channels_;
         const std::int64_t stride = stride_, plane = plane_;
         const Floats ax = all(t.ax[i]), w1x = all(t.w1x[i]), w2x = all(t.w2x[i]);
         const Floats az = all(t.az[i]), bz = all(t.bz[i]), cz = all(t.cz[i]);
@@ -371,11 +430,7 @@ private:
                 const Mask seen = (w0 >= inside0) & (w1 >= inside1) & (w2 >= inside2) &
                                   (depth > before) & (last >= xs);
                 store(select(seen, depth, before), depths);
-                float *color = depths + plane;
-                for (std::size_t k = 0; k < channels; ++k, color += plane) {
-                    const Floats value = w0 * all(a[k]) + w1 * all(b[k]) + w2 * all(c[k]);
-                    store(select(seen, value, load(color)), color);
-                }
+                triangle.put(seen, w0, w1, w2, depths + plane, plane);
             }
         }
     }
@@ -387,18 +442,22 @@ private:
     std::unique_ptr<float[]> pixels_;
 };
 
-// Outside of the class and of templates, so that there are clones of it.
+// Outside of the class and of templates, so that there are clones of them.
 WIDE_CLONES void draw_all(Drawing &drawing, const Mesh &mesh, const Point *points,
-                          const float *colors) {
+                          const Colors &colors) {
     drawing.draw(mesh, points, colors);
 }
 
-template <typename Pixel>
-void draw_points(Canvas<Pixel> canvas, const Mesh &mesh, const Point *points,
-                 const float *colors, std::size_t channels) {
-    Drawing drawing(points, mesh.vertex_count, canvas.width, canvas.height, channels);
-    draw_all(drawing, mesh, points, colors);
-    drawing.copy_to(canvas);
+WIDE_CLONES void draw_all(Drawing &drawing, const Mesh &mesh, const Point *points,
+                          const Places &places) {
+    drawing.draw(mesh, points, places);
+}
+
+template <typename Image, typename Kept>
+void draw_points(Image image, const Mesh &mesh, const Point *points, const Kept &kept) {
+    Drawing drawing(points, mesh.vertex_count, image.width, image.height, kept.channels);
+    draw_all(drawing, mesh, points, kept);
+    drawing.copy_to(image);
 }
 
 }  // namespace
@@ -423,7 +482,11 @@ void light_vertices(const Mesh &mesh, const Lighting &lighting, std::size_t chan
 template <typename Pixel>
 void rasterize(Canvas<Pixel> canvas, const Mesh &mesh, const float *colors,
                std::size_t color_channels) {
-    draw_points(canvas, mesh, read(mesh).get(), colors, color_channels);
+    draw_points(canvas, mesh, read(mesh).get(), Colors{colors, color_channels});
+}
+
+void rasterise(const Raster &raster, const Mesh &mesh) {
+    draw_points(raster, mesh, read(mesh).get(), Places{});
 }
 
 template <typename Pixel>
@@ -435,7 +498,7 @@ void draw_lit(Canvas<Pixel> canvas, const Mesh &mesh, const Lighting &lighting) 
     const std::size_t channels = white ? 1 : 3;
     const std::unique_ptr<float[]> colors(new float[mesh.vertex_count * channels]);
     light_points(mesh, points.get(), lighting, channels, colors.get());
-    draw_points(canvas, mesh, points.get(), colors.get(), channels);
+    draw_points(canvas, mesh, points.get(), Colors{colors.get(), channels});
 }
 
 template void rasterize(Canvas<std::uint8_t>, const Mesh &, const float *, std::size_t);
@@ -501,20 +564,26 @@ void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float
     sample_points(picture, mesh, colors);
 }
 
-void mix(Canvas<std::uint8_t> canvas, const std::int32_t *corners, const float *weights,
-         const float *colors) {
+template <typename Pixel>
+void interpolate(Canvas<Pixel> canvas, const Raster &raster, const std::int32_t *triangles,
+                 const float *values) {
     const std::int64_t channels = canvas.channels;
-    for (std::int64_t y = 0; y < canvas.height; ++y) {
-        std::uint8_t *to = canvas.pixels + y * canvas.row_step;
-        for (std::int64_t x = 0; x < canvas.width; ++x, corners += 3, weights += 3) {
-            const float *a = colors + corners[0] * channels, *b = colors + corners[1] * channels;
-            const float *c = colors + corners[2] * channels;
-            for (std::int64_t k = 0; k < channels; ++k, ++to) {
-                const float color = weights[0] * a[k] + weights[1] * b[k] + weights[2] * c[k];
-                *to = static_cast<std::uint8_t>(255 * clamp01(color));
-            }
+    for (std::int64_t y = 0; y < raster.height; ++y) {
+        Pixel *to = canvas.pixels + y * canvas.row_step;
+        for (std::int64_t x = 0; x < raster.width; ++x, to += channels) {
+            const std::int64_t place = y * raster.width + x, number = raster.numbers[place];
+            if (number < 0) continue;
+            const std::int32_t *corners = triangles + 3 * number;
+            const float *a = values + corners[0] * channels, *b = values + corners[1] * channels;
+            const float *c = values + corners[2] * channels, *w = raster.weights + 3 * place;
+            for (std::int64_t k = 0; k < channels; ++k)
+                convert(w[0] * a[k] + w[1] * b[k] + w[2] * c[k], to[k]);
         }
     }
 }
+
+template void interpolate(Canvas<std::uint8_t>, const Raster &, const std::int32_t *,
+                          const float *);
+template void interpolate(Canvas<float>, const Raster &, const std::int32_t *, const float *);
 
 }  // namespace sim3dr

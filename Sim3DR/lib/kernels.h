@@ -60,9 +60,21 @@ void draw_lit(Canvas<Pixel> canvas, const Mesh &mesh, const Lighting &lighting);
 // to its border, divided by 255.
 void sample_bilinear(Canvas<const std::uint8_t> picture, const Mesh &mesh, float *colors);
 
-// Each pixel as a mixture of three colours: corners and weights (height, width, 3), colors
-// (n, channels) in [0, 1], clamped.
-void mix(Canvas<std::uint8_t> canvas, const std::int32_t *corners, const float *weights,
-         const float *colors);
+// The triangle that is seen in each pixel of a picture. Arrays (height, width): numbers; weights
+// of its corners, three each; z.
+struct Raster {
+    std::int32_t *numbers;  // negative: none
+    float *weights, *depths;
+    std::int64_t height, width;
+};
+
+// Fill in the pixels that show a triangle, with a depth buffer of their own.
+void rasterise(const Raster &raster, const Mesh &mesh);
+
+// Draw values (n, canvas.channels) of the corners of `triangles` where the raster shows any, as
+// `rasterize` draws colours.
+template <typename Pixel>
+void interpolate(Canvas<Pixel> canvas, const Raster &raster, const std::int32_t *triangles,
+                 const float *values);
 
 }  // namespace sim3dr

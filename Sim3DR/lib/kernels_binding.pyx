@@ -34,6 +34,13 @@ cdef extern from "kernels.h" namespace "sim3dr" nogil:
         int64_t channels
         ptrdiff_t row_step
 
+    cdef cppclass Raster:
+        int32_t *numbers
+        float *weights
+        float *depths
+        int64_t height
+        int64_t width
+
     void c_vertex_normals "sim3dr::vertex_normals"(const Mesh &mesh, float *normals)
     void c_light_vertices "sim3dr::light_vertices"(
         const Mesh &mesh, const Lighting &lighting, size_t channels, float *colors) except +
@@ -44,8 +51,9 @@ cdef extern from "kernels.h" namespace "sim3dr" nogil:
         Canvas[Pixel] canvas, const Mesh &mesh, const Lighting &lighting) except +
     void c_sample_bilinear "sim3dr::sample_bilinear"(
         Canvas[const uint8_t] picture, const Mesh &mesh, float *colors)
-    void c_mix "sim3dr::mix"(
-        Canvas[uint8_t] canvas, const int32_t *corners, const float *weights, const float *colors)
+    void c_rasterise "sim3dr::rasterise"(const Raster &raster, const Mesh &mesh) except +
+    void c_interpolate "sim3dr::interpolate"[Pixel](
+        Canvas[Pixel] canvas, const Raster &raster, const int32_t *triangles, const float *values)
 
 ctypedef fused pixel:
     uint8_t
@@ -138,9 +146,27 @@ def sample_bilinear(const uint8_t[:, :, :] image, const float[:, :] vertices,
         c_sample_bilinear(picture, points, &colors[0, 0])
 
 
-def mix(uint8_t[:, :, :] image, const int32_t[:, :, ::1] corners, const float[:, :, ::1] weights,
-        const float[:, ::1] colors):
-    """Fill `image` (h, w, c); corners and weights (h, w, 3), colors (n, c)."""
-    cdef Canvas[uint8_t] canvas = canvas_of(image)
+cdef Raster raster_of(int32_t[:, ::1] numbers, float[:, :, ::1] weights, float[:, ::1] depths):
+    cdef Raster raster
+    raster.numbers, raster.weights = &numbers[0, 0], &weights[0, 0, 0]
+    raster.depths = &depths[0, 0]
+    raster.height, raster.width = numbers.shape[0], numbers.shape[1]
+    return raster
+
+
+def rasterise(int32_t[:, ::1] numbers, float[:, :, ::1] weights, float[:, ::1] depths,
+              const float[:, :] vertices, const int32_t[:, ::1] triangles, origin):
+    """Fill numbers and depths (h, w) and weights (h, w, 3) where there are triangles."""
+    cdef Raster raster = raster_of(numbers, weights, depths)
+    cdef Mesh mesh = mesh_of(vertices, triangles, origin)
     with nogil:
-        c_mix(canvas, &corners[0, 0, 0], &weights[0, 0, 0], &colors[0, 0])
+        c_rasterise(raster, mesh)
+
+
+def interpolate(pixel[:, :, :] image, int32_t[:, ::1] numbers, float[:, :, ::1] weights,
+                float[:, ::1] depths, const int32_t[:, ::1] triangles, const float[:, ::1] values):
+    """Draw values (n, c) into `image` (h, w, c) where numbers (h, w) are not negative."""
+    cdef Canvas[pixel] canvas = canvas_of(image)
+    cdef Raster raster = raster_of(numbers, weights, depths)
+    with nogil:
+        c_interpolate(canvas, raster, &triangles[0, 0], &values[0, 0])

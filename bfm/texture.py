@@ -1,24 +1,15 @@
-"""Colours and texture coordinates of a face mesh, computed from its mean shape."""
+"""How the surface of a face is unwrapped into a flat texture map."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from Sim3DR import Raster, rasterise
+
 # Relative residual at which the unwrapping counts as solved: errors of 1e-4, a fortieth of a texel
 # of the 256-texel map.
 _TOLERANCE = 1e-3
 _MAX_ITERATIONS = 5000
-
-
-def ncc_code(mean: np.ndarray) -> np.ndarray:
-    """Normalised coordinate code: the mean shape (n, 3), each axis scaled to [0, 1].
-
-    Returns
-    -------
-    (3, n) float32, the layout of 3DDFA_V2's ncc_code.npy.
-    """
-    low, high = mean.min(axis=0), mean.max(axis=0)
-    return np.ascontiguousarray(((mean - low) / (high - low)).T, np.float32)
 
 
 def boundary_loops(tri: np.ndarray) -> list[np.ndarray]:
@@ -93,8 +84,8 @@ def _relax(
 ) -> np.ndarray:
     """Move the free points (n, 2) to the weighted means of their neighbours.
 
-    Conjugate gradients with the diagonal as preconditioner, both coordinates at once (Hestenes and
-    Stiefel 1952); numpy alone, as nothing else in the program needs a sparse solver.
+    That is a sparse linear system, solved in numpy by conjugate gradients with the diagonal as
+    preconditioner, both coordinates at once (Hestenes and Stiefel 1952).
     """
     ends = np.concatenate([edges[:, 0], edges[:, 1]])
     far = np.concatenate([edges[:, 1], edges[:, 0]])
@@ -121,3 +112,11 @@ def _relax(
         previous, power = power, (residual * scaled).sum(axis=1, keepdims=True)
         direction = scaled + power / np.maximum(previous, tiny) * direction
     return points.T
+
+
+def texture_raster(uv: np.ndarray, tri: np.ndarray, height: int, width: int) -> Raster:
+    """The mesh `tri` (m, 3) flat in a texture map, as its coordinates `uv` (n, 2) say; v is up."""
+    flat = np.zeros((3, len(uv)), np.float32)
+    flat[0] = uv[:, 0] * (width - 1)
+    flat[1] = height - 1 - uv[:, 1] * (height - 1)
+    return rasterise(flat.T, tri, (height, width))
