@@ -107,29 +107,58 @@ class TDDFA:
         -------
         A list of (3, N) float32: x right, y down, z nearer = larger with minimum 0.
         """
-        faces = [
-            (self.layout.split(np.asarray(param, np.float32)), roi_box)
-            for param, roi_box in zip(param_lst, roi_box_lst)
+        parts = [self.layout.split(np.asarray(param, np.float32)) for param in param_lst]
+        return self.reconstruct(parts, roi_box_lst, dense_flag)
+
+    def reconstruct(
+        self,
+        faces: Sequence[FaceParams],
+        roi_boxes: Sequence[Sequence[float]],
+        dense: bool = False,
+        regions: np.ndarray | None = None,
+    ) -> list[np.ndarray]:
+        """`recon_vers` for parameters in parts, whose expression may differ by region.
+
+        Parameters
+        ----------
+        faces : pose (3, 4), shape (shape_dim,), and expression (exp_dim,) or (rows, exp_dim).
+        regions (rows, N) : how much of each row a vertex of the dense mesh wears; needed where
+            there are several rows.
+        """
+        if dense and faces:
+            return self._dense(faces, roi_boxes, regions)
+        return [
+            similar_transform(self._landmarks(face, regions), roi_box, self.size)
+            for face, roi_box in zip(faces, roi_boxes)
         ]
-        return self._dense(faces) if dense_flag and faces else [self._sparse(*f) for f in faces]
 
-    def _dense(self, faces: Sequence[tuple[FaceParams, Sequence[float]]]) -> list[np.ndarray]:
+    def _dense(
+        self,
+        faces: Sequence[FaceParams],
+        roi_boxes: Sequence[Sequence[float]],
+        regions: np.ndarray | None,
+    ) -> list[np.ndarray]:
         affines = []
-        for parts, roi_box in faces:
+        for face, roi_box in zip(faces, roi_boxes):
             to_image = crop_to_image(roi_box, self.size)
-            affines.append(to_image[:, :3] @ parts.pose)
+            affines.append(to_image[:, :3] @ face.pose)
             affines[-1][:, 3] += to_image[:, 3]
-        shape, expression = (
-            np.stack([getattr(parts, name) for parts, _ in faces])
-            for name in ("shape", "expression")
+        shape = np.stack([face.shape for face in faces])
+        rows = max(len(np.atleast_2d(face.expression)) for face in faces)
+        expression = np.stack(
+            [np.broadcast_to(face.expression, (rows, self.layout.exp_dim)) for face in faces]
         )
-        return list(self.bfm.packed.reconstruct(shape, expression, np.stack(affines)))
+        packed = self.bfm.packed
+        return list(packed.reconstruct(shape, expression, np.stack(affines), regions))
 
-    def _sparse(self, parts: FaceParams, roi_box: Sequence[float]) -> np.ndarray:
+    def _landmarks(self, face: FaceParams, regions: np.ndarray | None) -> np.ndarray:
+        """The 68 landmarks (3, 68) in the crop."""
         bfm = self.bfm
-        column = bfm.u_base[:, 0] + bfm.w_shp_base @ parts.shape + bfm.w_exp_base @ parts.expression
-        vertices = parts.pose[:, :3] @ column.reshape(-1, 3).T + parts.pose[:, 3:]
-        return similar_transform(vertices, roi_box, self.size)
+        moved = bfm.w_exp_base @ np.atleast_2d(face.expression).T  # (204, rows)
+        if regions is not None and moved.shape[1] > 1:
+            moved = moved * np.repeat(regions[:, bfm.keypoints[::3] // 3], 3, axis=1).T
+        column = bfm.u_base[:, 0] + bfm.w_shp_base @ face.shape + moved.sum(axis=1)
+        return face.pose[:, :3] @ column.reshape(-1, 3).T + face.pose[:, 3:]
 
 
 def _read_mean_std(path: PathLike, num_params: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,26 +6,23 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import signal
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from face_reenactment import Parser, Reenactor, add_model_options, model_config, names_folder
-from TDDFA import TDDFA
-from utils import __version__
-from utils.draw import draw_dense, draw_face
-from utils.errors import NoFaceError, ReenactmentError
-from utils.image import silence_opencv
-from utils.render import render
-from utils.tracking import FaceTracker, TrackedFace
+from reenactment import VIEWS, Face, Look, Reenactor, Scene
+from reenactment.options import Parser, add_model_options, model_config, run_program
+from reenactment.outputs import check_outputs, names_folder
+from reenactment.tracking import FaceTracker
+from utils.console import say
+from utils.errors import NoFaceError, UsageError
 from utils.video import SUFFIXES, VideoReader, silence_ffmpeg, stream, video_writer
 
 RESULTS_FOLDER = Path("examples/results/videos")
-INTERRUPTED = 130  # the exit code shells give a program stopped by Ctrl-C
+OPTIONS = ("2d_sparse", "2d_dense", "3d")  # the views that draw into the frame
 
 EPILOG = """\
 example:
@@ -36,34 +33,13 @@ exit codes:
   5 weights, 3DMM or another asset missing       6 output not writable   130 stopped
 """
 
-Draw = Callable[[np.ndarray, TDDFA, TrackedFace], None]
-
-
-def dense_vertices(tddfa: TDDFA, face: TrackedFace) -> np.ndarray:
-    """All vertices (3, N) of a face, pixels."""
-    return tddfa.recon_vers([face.param], [face.roi_box], dense_flag=True)[0]
-
-
-def draw_mask(frame: np.ndarray, tddfa: TDDFA, face: TrackedFace) -> None:
-    """Draw the lit mask of a face into the frame."""
-    render(frame, [dense_vertices(tddfa, face)], tddfa.tri, out=frame)
-
-
-# Each draws a face into the frame.
-OPTIONS: dict[str, Draw] = {
-    "2d_sparse": lambda frame, _, face: draw_face(frame, face.landmarks),
-    "2d_dense": lambda frame, tddfa, face: draw_dense(frame, dense_vertices(tddfa, face)),
-    "3d": draw_mask,
-}
-
-
 class Annotator:
     """Draws the face of every frame, the frames coming in order, and counts the faces."""
 
-    def __init__(self, models: Reenactor, opt: str) -> None:
-        self.tddfa = models.tddfa
-        self.track = FaceTracker(models.face_boxes, models.tddfa)
-        self.draw = OPTIONS[opt]
+    def __init__(self, reenactor: Reenactor, opt: str) -> None:
+        self.tddfa = reenactor.tddfa
+        self.track = FaceTracker(reenactor)
+        self.view = VIEWS[opt]
         self.faces = 0
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
@@ -71,44 +47,50 @@ class Annotator:
         face = self.track(frame)
         if face:
             self.faces += 1
-            self.draw(frame, self.tddfa, face)
+            self.draw(frame, face)
         return frame
+
+    def draw(self, frame: np.ndarray, face: Face) -> None:
+        """Draw a face into the frame."""
+        scene = Scene(self.tddfa, frame, [face], [face])
+        self.view.compose(scene, Look(), out=frame)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(
-        description="Follow the face in a video and draw what 3DDFA sees.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Follow the face in a video and draw what 3DDFA sees.", epilog=EPILOG
     )
-    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("-f", "--video_fp", required=True, metavar="FILE", help="the video")
     parser.add_argument("--output_fp", metavar="FILE",
                         help=f"the result, {', '.join(SUFFIXES)}; folders are created "
                              f"(default {RESULTS_FOLDER}/<video>_<opt>.mp4)")
-    parser.add_argument("-o", "--opt", default="2d_sparse", choices=tuple(OPTIONS),
+    parser.add_argument("-o", "--opt", default="2d_sparse", choices=OPTIONS,
                         help="68 landmarks, all vertices, or the lit mask (default %(default)s)")
     add_model_options(parser)
     parser.add_argument("--onnx", action="store_const", dest="engine", const="onnx", default="auto",
                         help="run on onnxruntime only; by default, wherever a graph can be had")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.output_fp = output_path(args)
+    try:
+        check_outputs([("output_fp", args.output_fp)], [args.video_fp])
+    except UsageError as error:
+        parser.error(f"--{error}")
+    return args
 
 
-def output_path(args: argparse.Namespace) -> Path:
+def output_path(args: argparse.Namespace) -> str:
     """Where the result goes."""
     name = f"{Path(args.video_fp).stem}_{args.opt}.mp4"
     if args.output_fp is None:
-        return RESULTS_FOLDER / name
-    path = Path(args.output_fp)
-    return path / name if names_folder(args.output_fp) else path
+        return str(RESULTS_FOLDER / name)
+    return os.path.join(args.output_fp, name) if names_folder(args.output_fp) else args.output_fp
 
 
 def annotate(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     from tqdm import tqdm
 
-    config = model_config(args)
-    path = output_path(args)
+    config, path = model_config(args), args.output_fp
     with VideoReader(args.video_fp) as reader:  # before the models: it fails faster
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
         total = reader.frame_count or None
@@ -123,25 +105,14 @@ def annotate(args: argparse.Namespace) -> None:
             frames = stream(reader.read, annotator, write)
             if not annotator.faces:
                 raise NoFaceError(f"no face found in any of the {frames} frames of {args.video_fp}")
-    print(f"wrote {path}: {frames} frames, {frames - annotator.faces} of them without a face")
+    say(f"wrote {path}: {frames} frames, {frames - annotator.faces} of them without a face")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    logging.basicConfig(format="%(message)s")
-    silence_opencv()  # errors are ours to report, in one line
-    silence_ffmpeg()
     args = parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
-    try:
-        annotate(args)
-    except ReenactmentError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("error: stopped before the end; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    silence_ffmpeg()
+    return run_program(lambda: annotate(args), args.log_level)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import numpy as np
 
 from benchmarks.harness import QUICK, Effort, Reference, Report, Row, main, time_in_turn
 from benchmarks.scenes import scene
-from face_reenactment import DEFAULT_CONFIG, Reenactor
-from utils.config import load_config
+from reenactment import Reenactor
 from utils.render import render
 
 COUNTS = (1, 2, 4, 8, 16)
@@ -107,7 +106,7 @@ def memory_row(pictures: Pictures, quick: bool) -> Row:
 def collect(quick: bool) -> Report:
     effort = QUICK if quick else Effort(fewest=3, most=20, seconds=1.0)
     counts, heights = (COUNTS[:3], HEIGHTS[:3]) if quick else (COUNTS, HEIGHTS)
-    pictures = Pictures(Reenactor(load_config(DEFAULT_CONFIG), None))
+    pictures = Pictures(Reenactor())
     sizes = {h * h * 16 / 9e6: scene((h * 16 // 9, h), 0.4 * h) for h in heights}
     small = scene((640, 360), 150)
     found = [

@@ -19,8 +19,8 @@ from benchmarks.harness import (
     time_in_turn,
 )
 from benchmarks.scenes import scene
-from face_reenactment import DEFAULT_CONFIG
 from FaceBoxes import FaceBoxes
+from reenactment.reenactor import DEFAULT_CONFIG
 from TDDFA import TDDFA
 from utils.assets import ASSETS_ENV
 from utils.config import load_config

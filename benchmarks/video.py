@@ -13,8 +13,7 @@ import numpy as np
 from benchmarks.harness import Reference, Report, Row, main
 from benchmarks.scenes import write_clip
 from demo_video import OPTIONS, Annotator
-from face_reenactment import DEFAULT_CONFIG, Reenactor
-from utils.config import load_config
+from reenactment import Reenactor
 from utils.video import VideoReader, silence_ffmpeg, stream, video_writer
 
 SIZE = (1280, 720)
@@ -86,10 +85,10 @@ def measure(clip: Clip, models: Reenactor, opt: str, rounds: int) -> list[Row]:
 
 def collect(quick: bool) -> Report:
     silence_ffmpeg()
-    models = Reenactor(load_config(DEFAULT_CONFIG), None)
+    models = Reenactor()
     with tempfile.TemporaryDirectory() as folder:
         clip = Clip(Path(folder), seconds=0.2 if quick else 3.0)
-        options = ("3d",) if quick else tuple(OPTIONS)
+        options = ("3d",) if quick else OPTIONS
         rows = [row for opt in options for row in measure(clip, models, opt, 1 if quick else 2)]
     rates = [f"{row.name}: {1000 / min(row.ours):.1f} frames/s" for row in rows if row.limit]
     return Report(rows, [*rates, "the target is 40 frames/s; 3DDFA_V2's -o 3d reaches 9.5"])

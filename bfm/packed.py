@@ -50,26 +50,54 @@ class PackedModel:
         return all((a.dtype, a.shape) == (dtype, shape) for a, dtype, shape in expected)
 
     def reconstruct(
-        self, shape: np.ndarray, expression: np.ndarray, affines: np.ndarray
+        self,
+        shape: np.ndarray,
+        expression: np.ndarray,
+        affines: np.ndarray,
+        regions: np.ndarray | None = None,
     ) -> np.ndarray:
         """The dense vertices of some faces.
 
         Parameters
         ----------
-        shape (faces, up to shape_dim), expression (faces, ...) : leading coefficients.
+        shape (faces, up to shape_dim), expression (faces, rows, ...) : leading coefficients.
         affines (faces, 3, 4) : from the model's µm to where the vertices are wanted.
+        regions (rows, num_vertices) : how much of each expression row a vertex wears; needed
+            where there are several.
 
         Returns
         -------
         (faces, 3, num_vertices) float32, each face's z lowered so that its minimum is 0.
+
+        Raises
+        ------
+        ValueError : regions do not fit the rows or the mesh.
         """
-        gains = np.zeros((len(affines), self.units.size), np.float32)
-        gains[:, : shape.shape[1]] = shape
-        gains[:, self.shape_dim : self.shape_dim + expression.shape[1]] = expression
-        vertices = np.empty((len(affines), 3, self.num_vertices), np.float32)
-        affines = np.ascontiguousarray(affines, np.float32)
-        native.reconstruct(self.mean, self.basis, gains * self.units, affines, vertices)
+        faces, rows, coefficients = expression.shape
+        columns = self.units.size - self.shape_dim  # of the expression
+        gains = np.zeros((faces, self.shape_dim + rows * columns), np.float32)
+        gains[:, : shape.shape[1]] = shape * self.units[: shape.shape[1]]
+        by_row = gains[:, self.shape_dim :].reshape(faces, rows, columns)  # a view
+        by_row[..., :coefficients] = expression * self.units[self.shape_dim :][:coefficients]
+        vertices = np.empty((faces, 3, self.num_vertices), np.float32)
+        native.reconstruct(
+            self.mean,
+            self.basis,
+            self.shape_dim,
+            gains,
+            self._checked_regions(regions, rows),
+            np.ascontiguousarray(affines, np.float32),
+            vertices,
+        )
         return vertices
+
+    def _checked_regions(self, regions: np.ndarray | None, rows: int) -> np.ndarray:
+        if rows == 1:
+            return np.empty((1, 0), np.float32)
+        found = None if regions is None else regions.shape
+        if regions is None or found != (rows, self.num_vertices):
+            raise ValueError(f"regions: expected ({rows}, {self.num_vertices}), got {found}")
+        return np.ascontiguousarray(regions, np.float32)
 
 
 def _tiles(rows: np.ndarray) -> np.ndarray:

@@ -20,7 +20,8 @@ class FaceParams(NamedTuple):
 
     pose (..., 3, 4): `[sR | t]`, a scaled rotation and a translation in the
     coordinates of the square network crop, in pixels, y up.
-    shape (..., shape_dim), expression (..., exp_dim): coefficients of the bases.
+    shape (..., shape_dim), expression (..., exp_dim): coefficients of the bases. An expression
+    that differs by region has a row for each, (rows, exp_dim).
     """
 
     pose: np.ndarray
@@ -107,17 +108,17 @@ class ParamLayout:
         spliced[..., self.expression] = expression
         return spliced
 
-    def adapt(self, parts: FaceParams) -> np.ndarray:
-        """Join parts that another layout's network made, (num_params,) float32.
+    def adapt(self, parts: FaceParams) -> FaceParams:
+        """Parts that another layout's network made, in this layout; float32.
 
         The leading coefficients of the bases mean the same in all layouts: missing ones
         are zero, and ones beyond this layout are dropped.
         """
-        shape, expression = np.zeros(self.shape_dim), np.zeros(self.exp_dim)
-        for own, foreign in ((shape, parts.shape), (expression, parts.expression)):
-            common = min(len(own), len(foreign))
-            own[:common] = foreign[:common]
-        return self.join(FaceParams(parts.pose, shape, expression))
+        return FaceParams(
+            np.asarray(parts.pose, np.float32),
+            _resized(parts.shape, self.shape_dim),
+            _resized(parts.expression, self.exp_dim),
+        )
 
     def _check(self, params: np.ndarray) -> None:
         if params.ndim < 1 or params.shape[-1] != self.num_params:
@@ -125,3 +126,11 @@ class ParamLayout:
                 f"params: expected (..., {self.num_params}) = {POSE_DIM} pose + {self.shape_dim} "
                 f"shape + {self.exp_dim} expression, got shape {params.shape}"
             )
+
+
+def _resized(coefficients: np.ndarray, count: int) -> np.ndarray:
+    """(..., n) to (..., count), float32: cut, or filled up with zeros."""
+    kept = np.asarray(coefficients)[..., :count]
+    resized = np.zeros((*kept.shape[:-1], count), np.float32)
+    resized[..., : kept.shape[-1]] = kept
+    return resized

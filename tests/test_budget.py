@@ -12,11 +12,11 @@ from benchmarks.scenes import scene
 from benchmarks.startup import count_loads
 from bfm.bfm import PROVISIONED_MODEL
 from demo_video import Annotator
-from face_reenactment import DEFAULT_CONFIG, Reenactor, main
+from face_reenactment import main
 from models.backends import OnnxBackend
-from utils.config import load_config
+from reenactment import Reenactor
+from reenactment.tracking import CONFIRM_SIZE, FaceTracker
 from utils.render import render
-from utils.tracking import CONFIRM_SIZE, FaceTracker
 
 INPUTS = REPO / "examples" / "inputs"
 PAIR = ["-s", str(INPUTS / "astronaut.png"), "-t", str(INPUTS / "grace_hopper.jpg")]
@@ -28,7 +28,7 @@ NOT_NEEDED = {"torch", "onnx", "scipy", "matplotlib", "tqdm", "pandas", "pytest"
 def models():
     if not (REPO / PROVISIONED_MODEL).is_file():
         pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
-    return Reenactor(load_config(DEFAULT_CONFIG), None)
+    return Reenactor()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_faces_of_a_picture_go_through_the_network_together(models, network_call
 
 
 def test_a_tracked_frame_takes_a_crop_and_a_small_look(models, network_calls):
-    track, frame = FaceTracker(models.face_boxes, models.tddfa), scene((1280, 720), 300)
+    track, frame = FaceTracker(models), scene((1280, 720), 300)
     track(frame)
     network_calls.clear()
     for _ in range(5):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import face_reenactment
 from bfm.bfm import PROVISIONED_MODEL
-from utils.views import VIEWS
+from reenactment.views import VIEWS
 
 ROOT = Path(__file__).resolve().parent.parent
 SMILE = ROOT / "examples/inputs/astronaut.png"
@@ -72,7 +76,9 @@ def everything(reenact, tmp_path_factory):
 
 def test_every_kind_of_output(everything):
     folder, result = everything
-    names = {f"out_{name}{v.suffixes[0] if v.suffixes else '.png'}" for name, v in VIEWS.items()}
+    media = {name: view.medium for name, view in VIEWS.items()}
+    names = {f"out_{name}{'.png' if medium.holds('.png') else medium.default_suffix}"
+             for name, medium in media.items()}
     assert {path.name for path in folder.iterdir()} == names | {"params.json"}
     target = cv2.imread(str(CALM))
     overlay = cv2.imread(str(folder / "out_3d.png"))
@@ -199,7 +205,16 @@ def test_help_shows_groups_examples_and_exit_codes():
     [
         (("--opt", "3d,hologram"), "hologram"),  # unknown kind of output
         (("--alpha", "2"), "--alpha"),  # out of range
-        (("--exp_gain", "nan"), "--exp_gain"),  # not finite
+        (("--exp_gain", "nan"), "--exp_gain"),  # no number
+        (("--exp_gain", "1e30"), "--exp_gain"),  # nothing that it makes is a face
+        (("--quality", "0"), "--quality"),  # out of range
+        (("--source_face", "leftmost"), "left-right"),  # what can be chosen is told
+        (("--neutral_face", "all"), "--neutral_face"),  # there is one neutral face
+        (("--exp", "1"), "--exp"),  # no short forms: they break when options are added
+        (("-o", CALM), "grace_hopper.jpg is an input"),  # the target would be lost
+        (("-o", ROOT / "examples/../examples/inputs/astronaut.png"), "is an input"),  # the source
+        (("-o", "p.json.png", "--save_params", CALM.with_suffix(".json"), "--neutral_img_fp",
+          CALM.with_suffix(".json")), "--save_params"),  # the neutral face's file
         (("--source_face", "all"), "--source_face"),  # only targets can be several
         (("--target_face", "0"), "--target_face"),  # numbers start at 1
         (("--save_params", "p.txt"), "p.txt"),  # neither JSON nor NPZ
@@ -213,6 +228,60 @@ def test_help_shows_groups_examples_and_exit_codes():
 )
 def test_bad_usage(options, word):
     fails(run("-s", SMILE, "-t", CALM, *options), 2, word)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        ("--driving", SMILE, "--target-img-fp", CALM, "--opt", "mask", "ply", "--output-fp"),
+        ("-d", SMILE, "-t", CALM, "--opt", "mask", "--opt", "mask,ply", "-o"),
+        ("--source_img_fp", SMILE, f"--target-img-fp={CALM}", "--opt", "ply, mask", "-o"),
+    ],
+)
+def test_spellings_that_users_bring(reenact, tmp_path, spelling):
+    result = run(*spelling, tmp_path / "out.png")
+    assert result.returncode == 0, result.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"out_mask.png", "out_ply.ply"}
+
+
+def test_all_kinds_by_one_word():
+    job, _ = face_reenactment.parse_args(["-s", "a.png", "-t", "b.png", "--opt", "all"])
+    assert list(job.outputs) == list(VIEWS)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on Unix")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_is_one_line_and_leaves_nothing(reenact, tmp_path, stop):
+    """It waits for its target, a pipe that nobody writes to."""
+    pipe, out = tmp_path / "pipe.png", tmp_path / "out.png"
+    os.mkfifo(pipe)
+    command = [sys.executable, str(ROOT / "face_reenactment.py"), "-s", SMILE, "-t", pipe, "-o", out]
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs us may ignore it
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heed
+    ) as process:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=4)
+        process.send_signal(stop)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert error.startswith("error: stopped") and error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_the_neutral_face_is_chosen_by_itself(reenact, group, tmp_path):
+    """A portrait as the neutral face of the second of several people."""
+    result = reenact("--source_face", 2, "--neutral_img_fp", CALM, "-o", tmp_path / "o.png",
+                     source=group)
+    assert result.returncode == 0, result.stderr
+    assert "face 2 of 3" in result.stdout and "neutral" in result.stdout
+
+
+def test_what_is_replaced_is_said(everything, reenact, tmp_path):
+    out = tmp_path / "out.png"
+    first, second = (reenact("-o", out, source=everything[0] / "params.json") for _ in range(2))
+    assert "in place of" not in first.stdout
+    assert f"wrote {out}, in place of an older file" in second.stdout
 
 
 def test_bad_config_names_the_key_and_the_nearest(tmp_path):
@@ -242,6 +311,15 @@ def test_unreadable_target(tmp_path, content):
     if content is not None:
         picture.write_bytes(content)
     fails(run("-s", SMILE, "-t", picture), 3, "bad.png")
+
+
+def test_a_pose_that_is_none_ends_in_one_line(everything, reenact, tmp_path):
+    content = json.loads((everything[0] / "params.json").read_text())
+    content["source"]["pose"] = np.zeros((3, 4)).tolist()
+    params = tmp_path / "p.json"
+    params.write_text(json.dumps(content))
+    fails(reenact("--save_params", tmp_path / "q.json", source=params), 3, "p.json", "pose")
+    assert not (tmp_path / "q.json").exists()
 
 
 def test_damaged_parameter_file(reenact, tmp_path):

@@ -36,7 +36,7 @@ def test_reconstruction(vertices, faces):
     affines = rng.normal(0, 1e-3, (faces, 3, 4))
     affines[..., 3] = rng.uniform(0, 500, (faces, 3))
     packed = PackedModel.pack(*bases)
-    found = packed.reconstruct(shape, expression, affines)
+    found = packed.reconstruct(shape, expression[:, None], affines)
     assert found.shape == (faces, 3, vertices) and found.dtype == np.float32
     for face in range(faces):
         expected = plain(bases, shape[face], expression[face], affines[face])
@@ -44,12 +44,42 @@ def test_reconstruction(vertices, faces):
         np.testing.assert_allclose(found[face], expected, atol=2e-3)
 
 
+@pytest.mark.parametrize("vertices", [50, 2 * native.TILE, native.TILE + 1])
+def test_rows_by_region(vertices):
+    """A vertex wears the mixture of the rows that its weights say."""
+    bases, rng = random_bases(vertices), np.random.default_rng(2)
+    shape, rows = rng.normal(size=(2, 4)), rng.normal(size=(2, 3, 3))
+    regions = rng.dirichlet(np.ones(3), vertices).T
+    affines = rng.normal(0, 1e-3, (2, 3, 4))
+    found = PackedModel.pack(*bases).reconstruct(shape, rows, affines, regions)
+    for face in range(2):
+        pure = [plain(bases, shape[face], row, affines[face]) for row in rows[face]]
+        mixed = sum(weight * ver for weight, ver in zip(regions, pure))
+        np.testing.assert_allclose(found[face, :2], mixed[:2], atol=2e-3)
+
+
+def test_equal_rows_are_one_row():
+    bases, rng = random_bases(70), np.random.default_rng(3)
+    packed, affine = PackedModel.pack(*bases), np.eye(3, 4)[None] * 1e-3
+    shape, row = rng.normal(size=(1, 4)), rng.normal(size=(1, 1, 3))
+    regions = np.stack([np.linspace(0, 1, 70), np.linspace(1, 0, 70)])
+    twice = packed.reconstruct(shape, np.repeat(row, 2, axis=1), affine, regions)
+    np.testing.assert_allclose(twice, packed.reconstruct(shape, row, affine), atol=1e-4)
+
+
+@pytest.mark.parametrize("regions", [None, np.ones((2, 69)), np.ones((3, 70))])
+def test_regions_have_to_fit(regions):
+    packed = PackedModel.pack(*random_bases(70))
+    with pytest.raises(ValueError, match=r"regions: expected \(2, 70\)"):
+        packed.reconstruct(np.ones((1, 4)), np.ones((1, 2, 3)), np.ones((1, 3, 4)), regions)
+
+
 def test_fewer_coefficients_than_columns():
     """Missing ones, at the end of shape and of expression, are zero."""
     bases = random_bases(70)
     packed, affine = PackedModel.pack(*bases), np.eye(3, 4)[None] * 1e-3
-    short = packed.reconstruct(np.array([[1.0, -2]]), np.array([[0.5]]), affine)
-    full = packed.reconstruct(np.array([[1.0, -2, 0, 0]]), np.array([[0.5, 0, 0]]), affine)
+    short = packed.reconstruct(np.array([[1.0, -2]]), np.array([[[0.5]]]), affine)
+    full = packed.reconstruct(np.array([[1.0, -2, 0, 0]]), np.array([[[0.5, 0, 0]]]), affine)
     assert np.array_equal(short, full)
 
 

@@ -8,8 +8,8 @@ import pytest
 from conftest import REPO
 
 from bfm.bfm import PROVISIONED_MODEL
-from face_reenactment import DEFAULT_CONFIG
 from FaceBoxes import FaceBoxes
+from reenactment.reenactor import DEFAULT_CONFIG
 from TDDFA import TDDFA
 from utils.config import load_config
 from utils.image import read_image

@@ -108,6 +108,28 @@ def test_sparse_vertices_are_the_dense_keypoints(tiny_tddfa):
         np.testing.assert_allclose(sparse[2], relative, atol=1e-3)
 
 
+def test_rows_of_expression_by_region(tiny_tddfa):
+    """Landmarks and the dense mesh mix a face's rows as the regions say, beside faces of one row."""
+    rng = np.random.default_rng(0)
+    params, rois = tiny_tddfa(noise(), BOXES[:2])
+    whole, split = (tiny_tddfa.layout.split(param) for param in params)
+    rows = split.expression + rng.normal(size=(3, 4)).astype(np.float32)
+    regions = rng.dirichlet(np.ones(3), tiny_tddfa.bfm.num_vertices).T
+    faces = [whole, split._replace(expression=rows)]
+    dense = tiny_tddfa.reconstruct(faces, rois, dense=True, regions=regions)
+    sparse = tiny_tddfa.reconstruct(faces, rois, regions=regions)
+    keypoints = tiny_tddfa.bfm.keypoints[::3] // 3
+    plain = tiny_tddfa.recon_vers(params, rois, dense_flag=True)
+    np.testing.assert_allclose(dense[0], plain[0], atol=1e-3)
+    for landmarks, mesh in zip(sparse, dense):
+        np.testing.assert_allclose(landmarks[:2], mesh[:2, keypoints], atol=1e-3)
+    pure = [tiny_tddfa.reconstruct([split._replace(expression=row)], rois[1:], True)[0]
+            for row in rows]
+    mixed = sum(weight * mesh for weight, mesh in zip(regions, pure))
+    np.testing.assert_allclose(dense[1][:2], mixed[:2], atol=1e-3)
+    assert np.abs(dense[1] - plain[1]).max() > 0.1
+
+
 def test_reconstruction_formula(tiny_tddfa):
     """SPEC section 4 in float64, in an ROI that is not square."""
     bfm, rng = tiny_tddfa.bfm, np.random.default_rng(0)

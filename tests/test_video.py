@@ -17,9 +17,11 @@ from conftest import REPO, noise
 
 import demo_video
 from bfm.bfm import PROVISIONED_MODEL
+from reenactment.faces import DEFAULT_CHOICE, Face
+from reenactment.options import INTERRUPTED
+from reenactment.tracking import FaceTracker, upright_crop
 from utils.errors import InputError, OutputError
 from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
-from utils.tracking import FaceTracker, upright_crop
 from utils.video import AHEAD, BEHIND, DEFAULT_FPS, VideoReader, stream, video_writer
 
 SIZE = (320, 240)  # of the clips, pixels
@@ -247,7 +249,7 @@ except OutputError as error:
 
 
 class Spots:
-    """A detector and a regressor for bright spots on black, which are 60-pixel faces."""
+    """What a `Reenactor` does, for bright spots on black, which are 60-pixel faces."""
 
     HALF = 30
 
@@ -261,21 +263,23 @@ class Spots:
         self.searches += 1
         _, _, stats, centers = cv2.connectedComponentsWithStats(img[..., 0])
         found = sorted(zip(stats[1:, 4].tolist(), centers[1:].tolist()), reverse=True)
-        return [[x - 30, y - 30, x + 30, y + 30, 0.9] for _, (x, y) in found]
+        # the boxes differ in size as the spots do
+        return [[x - 30, y - 30, x + 30, y + 22 + area / 25, 0.9] for area, (x, y) in found]
 
-    def __call__(self, img, objs, crop_policy):
+    def regress(self, img, places, frame, crop_policy):
         self.regressions += 1
         parse = {"box": parse_roi_box_from_bbox, "landmark": parse_roi_box_from_landmark}
-        roi_box = [float(value) for value in parse[crop_policy](objs[0])]
+        roi_box = [float(value) for value in parse[crop_policy](places[0])]
         x0, y0, x1, y1 = (max(int(value), 0) for value in roi_box)
         rows, columns = np.nonzero(img[y0:y1, x0:x1, 0])
-        inside = [columns.mean() + x0, rows.mean() + y0] if len(rows) else [(x0 + x1) / 2, y0]
-        return [np.array(inside)], [roi_box]
+        center = [columns.mean() + x0, rows.mean() + y0] if len(rows) else [(x0 + x1) / 2, y0]
+        pose = np.column_stack([np.eye(3), [*center, 0]])
+        return [Face(frame, roi_box, pose, np.zeros(1), np.zeros((1, 1)))]
 
-    def recon_vers(self, params, roi_boxes):
+    def landmarks(self, faces):
         angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
         circle = self.HALF * np.stack([np.cos(angles), np.sin(angles), 0 * angles])
-        return [circle + np.array([*param, 0])[:, None] for param in params]
+        return [circle + face.pose[:, 3:] for face in faces]
 
 
 def spot_frame(*places):
@@ -286,11 +290,11 @@ def spot_frame(*places):
     return frame
 
 
-def track(spots, frames):
+def track(spots, frames, choice=DEFAULT_CHOICE):
     """Where the tracker sees the spot in each frame, or None."""
-    tracker = FaceTracker(spots.detect, spots)
+    tracker = FaceTracker(spots, choice)
     faces = [tracker(frame) for frame in frames]
-    return [face and tuple(np.rint(face.landmarks[:2].mean(axis=1)).astype(int)) for face in faces]
+    return [face and tuple(np.rint(face.pose[:2, 3]).astype(int)) for face in faces]
 
 
 def test_a_moving_face_is_searched_once_and_confirmed_ever_after():
@@ -315,12 +319,19 @@ def test_a_lost_face_is_searched_until_one_is_there():
     assert spots.searches == 1 + 4 + 1
 
 
-def test_the_best_face_is_followed_and_stays_the_one_when_confirmation_fails():
+def test_the_largest_face_is_followed_and_stays_the_one_when_confirmation_fails():
     spots = Spots()
     frames = [spot_frame((60, 100), (200, 100))] * 2 + [spot_frame((200, 100), (70, 100))] * 2
     confirm = spots.detect
     spots.detect = lambda img: confirm(img) if img.shape[0] == 240 else []
     assert [place[0] for place in track(spots, frames)] == [60, 60, 70, 70]
+
+
+def test_the_chosen_face_is_followed():
+    frames = [spot_frame((60, 100), (200, 100))] * 3
+    assert track(Spots(), frames, "right-left") == [(200, 100)] * 3
+    assert track(Spots(), frames, "1") == [(60, 100)] * 3
+    assert track(Spots(), frames, "3") == [None] * 3
 
 
 def test_a_tiny_face_is_searched_in_every_frame():
@@ -407,11 +418,12 @@ def test_default_names(demo, face_clip, tmp_path, monkeypatch):
     assert (tmp_path / "talk_2d_sparse.mp4").is_file()
 
 
-def test_in_place_of_its_own_input(demo, face_clip, tmp_path):
+def test_its_own_input_is_not_replaced(demo, face_clip, tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(face_clip.read_bytes())
-    assert demo("-f", path, "--output_fp", path)[0] == 0
-    assert len(read_clip(path)) == 18
+    code, line = demo("-f", path, "--output_fp", path)
+    assert code == 2 and "a.mp4" in line
+    assert path.read_bytes() == face_clip.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -454,6 +466,6 @@ def test_a_stopped_run_leaves_nothing(face_clip, tmp_path, stop):
             time.sleep(0.01)  # until it has begun to write
         process.send_signal(stop)
         _, error = process.communicate(timeout=60)
-    assert process.returncode == demo_video.INTERRUPTED, error
+    assert process.returncode == INTERRUPTED, error
     assert error.startswith("error: stopped") and error.count("\n") == 1
     assert not os.listdir(out.parent)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from conftest import PICTURES, grid_mesh, noise
 
+from reenactment import Look, Scene
+from reenactment.faces import Face, FrameInfo
+from reenactment.views import PANEL_SIZE, VIEWS
 from utils.depth import depth
 from utils.draw import LANDMARK_GROUPS, cv_draw_landmark, draw_landmarks
-from utils.faces import Face
+from utils.errors import UsageError
 from utils.functions import get_suffix
 from utils.pncc import pncc
 from utils.pose import viz_pose
 from utils.render import render, render_mask
 from utils.uv import uv_tex
-from utils.views import PANEL_SIZE, VIEWS, Scene
 
 BOXES = [[20, 10, 70, 60], [50, 30, 110, 85]]
 GOLDEN_VIEWS = {
@@ -66,16 +70,19 @@ def test_golden_reenactment(open_tddfa, picture, golden, goldens, source, target
 def scene(tiny_tddfa):
     """Two faces of a random picture, their expressions swapped."""
     img = noise()
-    params, rois = tiny_tddfa(img, BOXES)
-    faces = [Face("a.png", (120, 90), roi, param) for param, roi in zip(params, rois)]
-    return Scene(tiny_tddfa, img, faces[0], faces, faces[::-1])
+    faces = []
+    for param, roi_box in zip(*tiny_tddfa(img, BOXES)):
+        pose, shape, expression = tiny_tddfa.layout.split(param)
+        faces.append(Face(FrameInfo.of(img, "a.png"), roi_box, pose, shape, expression[None]))
+    results = [replace(a, expression=b.expression) for a, b in zip(faces, faces[::-1])]
+    return Scene(tiny_tddfa, img, faces, results, faces[0])
 
 
 def test_every_view(scene):
     """Each makes a picture or a file of its own, and leaves the target as it is."""
     before = scene.img.copy()
     for name, view in VIEWS.items():
-        output = view.compose(scene)
+        output = view.compose(scene, Look())
         assert len(output) > 0
         assert isinstance(output, bytes) == (name in ("ply", "obj"))
         if name in ("3d", "2d_sparse", "2d_dense", "depth", "pncc", "pose"):
@@ -84,13 +91,60 @@ def test_every_view(scene):
     assert np.array_equal(scene.img, before)
 
 
+@pytest.mark.parametrize("name", ["3d", "2d_sparse", "2d_dense"])
+def test_views_that_draw_into_the_frame(scene, name):
+    expected = VIEWS[name].compose(scene, Look())
+    frame = scene.img.copy()
+    drawn = VIEWS[name].compose(replace(scene, img=frame), Look(), out=frame)
+    assert drawn is frame
+    assert np.array_equal(drawn, expected)
+
+
+def test_a_media_encodes_for_each_of_its_endings(scene):
+    for view in VIEWS.values():
+        output = view.compose(scene, Look())
+        for suffix in view.medium.suffixes:
+            assert view.medium.holds(suffix.upper())
+            assert len(view.medium.encode(output, suffix)) > 100
+        assert not view.medium.holds(".txt")
+
+
+def test_look(scene):
+    on_black = VIEWS["3d"].compose(scene, Look(over_picture=False))
+    assert (on_black == 0).all(axis=2).mean() > 0.3
+    assert np.array_equal(VIEWS["3d"].compose(scene, Look(alpha=0)), scene.img)
+    with pytest.raises(UsageError, match="alpha"):
+        Look(alpha=1.01)
+
+
+def test_colours_are_taken_where_the_target_is(scene):
+    """A picture whose colour tells the place: OBJ and texture know the old places, not the new."""
+    height, width = scene.img.shape[:2]
+    ramp = np.zeros_like(scene.img)
+    ramp[..., 0], ramp[..., 2] = np.mgrid[:height, :width]
+    moved = [replace(face, expression=face.expression + 6) for face in scene.targets]
+    painted = replace(scene, img=ramp, results=moved)
+    rows = [line.split() for line in VIEWS["obj"].compose(painted, Look()).splitlines()]
+    rows = np.array([row[1:] for row in rows if row[0] == b"v"], np.float64)
+    before, after = (np.concatenate(ver, axis=1) for ver in (painted.before, painted.after))
+    np.testing.assert_allclose(rows[:, 0], after[0], atol=0.006)
+    inside = (before[0] > 0) & (before[0] < width - 1)
+    assert np.abs(before[0] - after[0])[inside].max() > 3
+    np.testing.assert_allclose(255 * rows[inside, 3], before[0][inside], atol=2)
+    still = replace(painted, results=painted.targets)
+    texture, expected = (VIEWS["uv_tex"].compose(s, Look()) for s in (painted, still))
+    assert np.array_equal(texture, expected)
+
+
 def test_panel_has_a_row_per_face(scene):
-    panel = VIEWS["panel"].compose(scene)
+    panel = VIEWS["panel"].compose(scene, Look())
     rows, columns = panel.shape[0] // 2, panel.shape[1] // 3
     assert columns == PANEL_SIZE <= rows
     squares = panel.reshape(2, rows, 3, columns, 3).transpose(0, 2, 1, 3, 4)
     assert (squares[:, :, :PANEL_SIZE].max(axis=(2, 3, 4)) > 100).all()  # a mask in each
     assert (squares[:, :, PANEL_SIZE:].max(axis=(2, 3, 4)) > 100).all()  # a label under each
+    without_source = VIEWS["panel"].compose(replace(scene, source=None), Look())
+    assert np.array_equal(without_source, panel[:, PANEL_SIZE:])
 
 
 def square(x0, x1, z=0.0):
@@ -228,7 +282,7 @@ def test_cv_draw_landmark():
 
 
 def test_viz_pose_draws_every_head(scene):
-    params, sparse = [face.param for face in scene.results], scene.sparse
+    params, sparse = [face.pose.ravel() for face in scene.results], scene.landmarks
     drawn = viz_pose(scene.img, params, sparse)
     assert (drawn != viz_pose(scene.img, params[:1], sparse[:1])).any()
     assert np.array_equal(viz_pose(scene.img, [], []), scene.img)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -67,6 +69,39 @@ def read_image(path: PathLike) -> np.ndarray:
     return as_bgr(img)
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture (H, W, 3) uint8 BGR as read from a file, and what the file says beside it."""
+
+    bgr: np.ndarray
+    metadata: Any = None
+
+
+def read_picture(path: PathLike) -> Picture:
+    """`read_image`, with what the file says beside the picture."""
+    return Picture(read_image(path))
+
+
+def encode_image(
+    img: np.ndarray, suffix: str, quality: int | None = None, metadata: Any = None
+) -> bytes:
+    """Encode `img` (H, W[, 1, 3 or 4]) uint8 in the format of a name's ending.
+
+    Raises
+    ------
+    OutputError : the ending is no picture format.
+    """
+    try:
+        encoded, data = cv2.imencode(suffix or ".", img)
+    except cv2.error:
+        encoded = False
+    if not encoded:
+        raise OutputError(
+            f"no picture of shape {img.shape} can have the ending {suffix!r}; use .png or .jpg"
+        )
+    return data.tobytes()
+
+
 def write_image(path: PathLike, img: np.ndarray) -> Path:
     """Write `img` (H, W[, 1, 3 or 4]) uint8 in the format of the name's ending, atomically.
 
@@ -74,17 +109,10 @@ def write_image(path: PathLike, img: np.ndarray) -> Path:
     ------
     OutputError : the ending is no picture format, or the place cannot be written.
     """
-    suffix = Path(path).suffix
     try:
-        encoded, data = cv2.imencode(suffix or ".", img)
-    except cv2.error:
-        encoded = False
-    if not encoded:
-        raise OutputError(
-            f"cannot write {path}: no picture of shape {img.shape} can have the ending "
-            f"{suffix!r}; use .png or .jpg"
-        )
-    return write_bytes(path, data.data)
+        return write_bytes(path, encode_image(img, Path(path).suffix))
+    except OutputError as error:
+        raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def show_image(img: np.ndarray, title: str = "result") -> None:

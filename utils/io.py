@@ -205,6 +205,14 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
     return Path(path)
 
 
+def write_all(contents: Mapping[str, bytes]) -> set[str]:
+    """Write several files, and return which of them were there before; raises OutputError."""
+    there = {path for path in contents if os.path.lexists(path)}
+    for path, data in contents.items():
+        write_bytes(path, data)
+    return there
+
+
 def _load(fp: PathLike) -> Any:
     """`load_arrays` under its 3DDFA_V2 name."""
     return load_arrays(fp)

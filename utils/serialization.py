@@ -112,13 +112,17 @@ def encode_obj(
     tri: np.ndarray,
     height: int,
     reverse: bool = True,
+    seen: Sequence[np.ndarray] | None = None,
 ) -> bytes:
-    """Faces as one OBJ mesh with vertex colours; arguments as in `ser_to_obj`."""
+    """Faces as one OBJ mesh with vertex colours; arguments as in `ser_to_obj`.
+
+    seen : where the picture shows each face's vertices (2 or 3, n), if elsewhere than `ver_lst`.
+    """
     img = as_bgr(img)
     body = []
-    for ver in ver_lst:
+    for ver, places in zip(ver_lst, ver_lst if seen is None else seen):
         x, y, z = _positions(ver, height)
-        red, green, blue = _nearest_colors(img, ver)
+        red, green, blue = _nearest_colors(img, places)
         body.append(
             _text(b"v ", x, b" ", y, b" ", z, b" ", red, b" ", green, b" ", blue, b"\n")
         )

@@ -13,13 +13,27 @@
 namespace bfm {
 namespace {
 
-// A tile before the pose: sums (3, TILE).
-inline void deform(const float *mean, const std::int16_t *basis, const float *gains,
-                   std::size_t columns, float *sums) {
-    std::copy(mean, mean + 3 * TILE, sums);
+// Some columns of a tile's basis, times their gains, added to sums (3, TILE).
+inline void add_columns(const std::int16_t *basis, const float *gains, std::size_t columns,
+                        float *sums) {
     for (std::size_t k = 0; k < columns; ++k)
         for (std::size_t i = 0; i < 3 * TILE; ++i)
             sums[i] += gains[k] * static_cast<float>(basis[k * 3 * TILE + i]);
+}
+
+// The expression of the first `count` vertices of a tile, each row weighted by its region (from
+// the tile's first vertex on, rows `stride` apart), added to sums (3, TILE).
+inline void add_regions(const std::int16_t *basis, const float *gains, std::size_t columns,
+                        std::size_t rows, const float *regions, std::size_t stride,
+                        std::size_t count, float *sums) {
+    for (std::size_t row = 0; row < rows; ++row) {
+        float moved[3 * TILE] = {};
+        add_columns(basis, gains + row * columns, columns, moved);
+        const float *weights = regions + row * stride;
+        for (std::size_t axis = 0; axis < 3; ++axis)
+            for (std::size_t i = 0; i < count; ++i)
+                sums[axis * TILE + i] += weights[i] * moved[axis * TILE + i];
+    }
 }
 
 // The first `count` vertices of a tile, posed, into a column of (3, stride).
@@ -41,20 +55,30 @@ inline void lower_to_zero(float *z, std::size_t count) {
 
 }  // namespace
 
-CLONES void reconstruct(const PackedModel &model, std::size_t faces, const float *gains,
-                        const float *affines, float *vertices) {
-    const std::size_t n = model.vertices, columns = model.columns;
+CLONES void reconstruct(const PackedModel &model, const Gains &gains, const float *affines,
+                        float *vertices) {
+    const std::size_t n = model.vertices, shapes = model.shape_columns;
+    const std::size_t expressions = model.columns - shapes;
+    const std::size_t of_a_face = shapes + gains.rows * expressions;
     float sums[3 * TILE];
     for (std::size_t first = 0; first < n; first += TILE) {
+        const std::size_t count = std::min(TILE, n - first);
         const float *mean = model.mean + 3 * first;
-        const std::int16_t *basis = model.basis + columns * 3 * first;
-        for (std::size_t face = 0; face < faces; ++face) {
-            deform(mean, basis, gains + face * columns, columns, sums);
-            pose(sums, affines + face * 12, std::min(TILE, n - first), n,
-                 vertices + face * 3 * n + first);
+        const std::int16_t *basis = model.basis + model.columns * 3 * first;
+        for (std::size_t face = 0; face < gains.faces; ++face) {
+            const float *values = gains.values + face * of_a_face;
+            std::copy(mean, mean + 3 * TILE, sums);
+            if (gains.rows == 1) {
+                add_columns(basis, values, model.columns, sums);
+            } else {
+                add_columns(basis, values, shapes, sums);
+                add_regions(basis + shapes * 3 * TILE, values + shapes, expressions, gains.rows,
+                            gains.regions + first, n, count, sums);
+            }
+            pose(sums, affines + face * 12, count, n, vertices + face * 3 * n + first);
         }
     }
-    for (std::size_t face = 0; face < faces; ++face)
+    for (std::size_t face = 0; face < gains.faces; ++face)
         lower_to_zero(vertices + (face * 3 + 2) * n, n);
 }
 

@@ -25,14 +25,14 @@ from typing import Any
 import numpy as np
 
 from bfm.params import FaceParams, ParamLayout
+from reenactment.faces import Face, FrameInfo
 from utils import __version__
-from utils.errors import AssetError, InputError, UsageError
-from utils.faces import Face
-from utils.io import PathLike, load_arrays, one_line, write_bytes
+from utils.errors import AssetError, InputError
+from utils.io import PathLike, load_arrays, one_line
 from utils.pose import calc_pose
 
 FORMAT = "face_reenactment parameters 1"
-SUFFIXES = (".json", ".npz")
+_LARGEST = 1e6  # no coefficient, and no picture, comes near it
 
 
 def is_param_file(path: PathLike) -> bool:
@@ -40,52 +40,52 @@ def is_param_file(path: PathLike) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def _describe(face: Face, layout: ParamLayout) -> dict[str, Any]:
-    pose, shape, expression = layout.split(face.param)
-    yaw, pitch, roll = calc_pose(face.param)[1]
+def _describe(face: Face) -> dict[str, Any]:
+    yaw, pitch, roll = calc_pose(face.pose.ravel())[1]
     return {
-        "image": face.image,
-        "image_size": list(face.image_size),
+        "image": face.frame.name,
+        "image_size": list(face.frame.size),
         "roi_box": [float(value) for value in face.roi_box],
-        "pose": pose.tolist(),
-        "shape": shape.tolist(),
-        "expression": expression.tolist(),
+        "pose": face.pose.tolist(),
+        "shape": face.shape.tolist(),
+        "expression": face.expression[0].tolist(),
         "yaw": yaw,
         "pitch": pitch,
         "roll": roll,
     }
 
 
-def save_params(
-    path: PathLike,
-    layout: ParamLayout,
+def encode_params(
+    suffix: str,
     config: Mapping[str, Any],
     source: Face,
     targets: Sequence[Face],
     results: Sequence[Face],
-) -> Path:
-    """Write a parameter file, JSON or NPZ by the name's ending.
-
-    Raises
-    ------
-    UsageError : another ending; OutputError : the place cannot be written.
-    """
+) -> bytes:
+    """The content of a parameter file with one of the endings `SUFFIXES`."""
     content = {
         "format": FORMAT,
         "version": __version__,
         "config": dict(config),
-        "source": _describe(source, layout),
-        "target": [_describe(face, layout) for face in targets],
-        "result": [_describe(face, layout) for face in results],
+        "source": _describe(source),
+        "target": [_describe(face) for face in targets],
+        "result": [_describe(face) for face in results],
     }
-    suffix = Path(path).suffix.lower()
-    if suffix == ".json":
-        return write_bytes(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
-    if suffix == ".npz":
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **_flatten(content))  # type: ignore[arg-type]
-        return write_bytes(path, buffer.getbuffer())
-    raise UsageError(f"--save_params {path}: the name must end in {' or '.join(SUFFIXES)}")
+    return _ENCODERS[suffix.lower()](content)
+
+
+def _encode_json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _encode_npz(content: Mapping[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **_flatten(content))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+_ENCODERS = {".json": _encode_json, ".npz": _encode_npz}
+SUFFIXES = tuple(_ENCODERS)
 
 
 def _flatten(content: Any, prefix: str = "") -> dict[str, np.ndarray]:
@@ -110,17 +110,18 @@ def load_source(path: PathLike, layout: ParamLayout) -> Face:
     """
     entries = _read_entries(path)
     try:
-        parts = FaceParams(
-            _numbers(entries, "pose", (3, 4)),
-            _numbers(entries, "shape", (-1,)),
-            _numbers(entries, "expression", (-1,)),
+        parts = layout.adapt(
+            FaceParams(
+                _pose(entries),
+                _numbers(entries, "shape", (-1,)),
+                _numbers(entries, "expression", (-1,)),
+            )
         )
         width, height = _numbers(entries, "image_size", (2,)).astype(int)
-        roi_box = _numbers(entries, "roi_box", (4,)).tolist()
-        image = str(entries["image"])
+        frame = FrameInfo(str(entries["image"]), (int(width), int(height)))
+        return Face(frame, _roi_box(entries), parts.pose, parts.shape, parts.expression[None])
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"bad parameter file {path}: source {error}") from error
-    return Face(image, (int(width), int(height)), roi_box, layout.adapt(parts))
 
 
 def _read_entries(path: PathLike) -> Mapping[str, Any]:
@@ -144,10 +145,26 @@ def _read_entries(path: PathLike) -> Mapping[str, Any]:
     return entries
 
 
+def _pose(entries: Mapping[str, Any]) -> np.ndarray:
+    pose = _numbers(entries, "pose", (3, 4))
+    if np.linalg.matrix_rank(pose[:2, :3]) < 2:
+        raise ValueError("pose: expected a scaled rotation and a translation")
+    return pose
+
+
+def _roi_box(entries: Mapping[str, Any]) -> list[float]:
+    x0, y0, x1, y1 = _numbers(entries, "roi_box", (4,)).tolist()
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError(f"roi_box: expected x0 < x1 and y0 < y1, got {[x0, y0, x1, y1]}")
+    return [x0, y0, x1, y1]
+
+
 def _numbers(entries: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
     array = np.asarray(entries[key], np.float64)
     fits = array.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, array.shape))
-    if not fits or not array.size or not (np.abs(array) <= np.finfo(np.float32).max).all():
+    if not fits or not array.size or not (np.abs(array) <= _LARGEST).all():
         wanted = "a list" if shape == (-1,) else f"shape {shape}"
-        raise ValueError(f"{key}: expected finite numbers, {wanted}, got shape {array.shape}")
+        raise ValueError(
+            f"{key}: expected {wanted} of numbers up to {_LARGEST:g}, got shape {array.shape}"
+        )
     return array

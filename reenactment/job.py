@@ -1,0 +1,107 @@
+"""What is asked for, and what came of it, as plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from reenactment.faces import EVERY, parse_choice
+from reenactment.outputs import check_outputs
+from reenactment.param_file import SUFFIXES, is_param_file
+from reenactment.scene import Look
+from reenactment.transfer import Transfer
+from utils.errors import UsageError
+
+MAX_GAIN = 10.0  # beyond it nothing that it makes is a face
+_QUALITIES = range(1, 101)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One transfer. Files are named as the user names them.
+
+    source : picture whose expression is taken, or a parameter file.
+    target : picture whose faces get it.
+    outputs : kinds of output (`VIEWS`) and the files they go to.
+    source_face, target_face, neutral_face : which face is meant; see `parse_choice`.
+    neutral : the source person at rest, a picture or a parameter file; the transfer is then
+        relative to it.
+    exp_gain : strength of the expression.
+    look : how things are drawn.
+    quality : of JPEG and WebP files, 1 to 100; None leaves it to the encoder.
+    save_params : a parameter file to write.
+    show : open a window with each picture.
+
+    Raises
+    ------
+    UsageError : a value that cannot be; the message begins with the field's name.
+    """
+
+    source: str
+    target: str
+    outputs: Mapping[str, str]
+    source_face: str = "largest"
+    target_face: str = "largest"
+    neutral: str | None = None
+    neutral_face: str = "largest"
+    exp_gain: float = 1.0
+    look: Look = field(default_factory=Look)
+    quality: int | None = None
+    save_params: str | None = None
+    show: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("source_face", "target_face", "neutral_face"):
+            self._check_choice(name)
+        if not abs(self.exp_gain) <= MAX_GAIN:  # nor NaN
+            raise UsageError(f"exp_gain: expected up to {MAX_GAIN:g}, got {self.exp_gain}")
+        if self.quality is not None and self.quality not in _QUALITIES:
+            raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
+        if self.save_params and not is_param_file(self.save_params):
+            endings = " or ".join(SUFFIXES)
+            raise UsageError(f"save_params: {self.save_params} must end in {endings}")
+
+    def check_files(self) -> None:
+        """Refuse outputs that would replace an input, or each other; raises UsageError."""
+        inputs = [self.source, self.target, *([self.neutral] if self.neutral else [])]
+        written = [("output_fp", path) for path in self.outputs.values()]
+        if self.save_params:
+            written.append(("save_params", self.save_params))
+        check_outputs(written, inputs)
+
+    def _check_choice(self, name: str) -> None:
+        try:
+            choice = parse_choice(getattr(self, name))
+        except UsageError as error:
+            raise UsageError(f"{name}: {error}") from error
+        if choice == EVERY and name != "target_face":
+            raise UsageError(f"{name}: all is for targets only")
+
+    @property
+    def transfer(self) -> Transfer:
+        """How expressions are transferred, but for the neutral face."""
+        return Transfer(gain=self.exp_gain)
+
+    @property
+    def digest(self) -> str:
+        """Tells jobs apart that ask for different things: 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    job : its digest.
+    found, picked : how many faces the target shows, and which of them, counted from the left,
+        got the expression.
+    written : the files, in order; replaced : those of them that were there before.
+    """
+
+    job: str
+    found: int
+    picked: tuple[int, ...]
+    written: tuple[str, ...]
+    replaced: frozenset[str] = frozenset()

@@ -1,0 +1,96 @@
+"""Options that the programs share, and how they are read."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from reenactment.reenactor import DEFAULT_CONFIG
+from utils import __version__
+from utils.assets import ASSETS_ENV
+from utils.config import load_config
+from utils.console import say
+from utils.errors import InputError, ReenactmentError, UsageError
+from utils.image import silence_opencv
+
+INTERRUPTED = 130  # the exit code shells give a program stopped by Ctrl-C
+LOG_LEVELS = ("error", "warning", "info", "debug")
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a bad option in one line; dashes inside names work like underscores."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings
+        )
+        self.add_argument("--version", action="version", version=__version__)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        given = sys.argv[1:] if args is None else args
+        return super().parse_known_args([_underscored(word) for word in given], namespace)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(UsageError.exit_code, f"error: {message}; see --help\n")
+
+
+def _underscored(word: str) -> str:
+    """'--output-fp=a-b' -> '--output_fp=a-b'."""
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return f"--{name.replace('-', '_')}{equals}{value}"
+
+
+def add_model_options(group: argparse._ActionsContainer) -> None:
+    """The options that `model_config` reads, but for the engine's, and --log_level."""
+    group.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
+                       help="YAML config of the regressor (default %(default)s)")
+    group.add_argument("--assets", metavar="DIR",
+                       help=f"a 3DDFA_V2 checkout with weights and 3DMM (default ${ASSETS_ENV})")
+    group.add_argument("-m", "--mode", default="cpu", choices=("cpu", "gpu"),
+                       help="gpu runs the networks on CUDA (default %(default)s)")
+    group.add_argument("--log_level", default="warning", choices=LOG_LEVELS,
+                       help="how much is told on stderr (default %(default)s)")
+
+
+def model_config(args: argparse.Namespace) -> dict[str, Any]:
+    """The config that the options name, on the engine and the device they ask for."""
+    config = load_config(args.config, args.assets)
+    if args.engine != "auto":
+        config["engine"] = args.engine
+    if args.mode == "gpu":
+        config["gpu_mode"] = True
+    return config
+
+
+def run_program(run: Callable[[], None], log_level: str) -> int:
+    """Run a program whose errors become one line on stderr; returns the exit code.
+
+    log_level : of `LOG_LEVELS`; the library's messages of that level and above go to stderr.
+    """
+    logging.basicConfig(format="%(message)s", level=log_level.upper())
+    silence_opencv()  # errors are ours to report
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+    try:
+        run()
+    except ReenactmentError as error:
+        return _fail(str(error), error.exit_code)
+    except MemoryError:
+        return _fail("out of memory; give smaller pictures", InputError.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped before the end; nothing was written", INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    say(f"error: {message}", sys.stderr)
+    return code

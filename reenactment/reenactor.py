@@ -1,0 +1,166 @@
+"""From a picture to the faces in it, and from faces to vertices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bfm.params import FaceParams
+from FaceBoxes import FaceBoxes
+from reenactment.faces import (
+    DEFAULT_CHOICE,
+    Box,
+    Face,
+    FrameInfo,
+    choose_faces,
+    is_usable,
+    sort_faces,
+)
+from reenactment.scene import Look, Scene
+from reenactment.transfer import Transfer
+from reenactment.views import VIEWS, Output
+from TDDFA import TDDFA
+from utils.config import load_config
+from utils.io import PathLike
+
+DEFAULT_CONFIG = "configs/reenact_mb1_120x120.yml"
+
+
+class Found(NamedTuple):
+    """The faces picked in a picture: which they are, from the left and from 1 on, and of how many.
+
+    A face that is there without a search, as in a parameter file, has no numbers.
+    """
+
+    faces: list[Face]
+    numbers: tuple[int, ...] = ()
+    total: int = 1
+
+
+class Reenactor:
+    """The detector and the regressor of a config, and what they make of pictures.
+
+        reenactor = Reenactor()
+        (smiling,), (calm,) = reenactor.faces(a), reenactor.faces(b)
+        picture = reenactor.render(b, reenactor.transfer(smiling, calm))
+
+    Pictures are (H, W, 3) uint8 BGR, as OpenCV reads them, and are left as they are.
+
+    Parameters
+    ----------
+    config : a YAML file, or the keys of `utils.config.TDDFAConfig`.
+    assets : a 3DDFA_V2 checkout to look for files in; see `utils.assets`.
+
+    Attributes
+    ----------
+    tddfa : the regressor and the 3DMM; face_boxes : the detector.
+    config : the keys as they were given.
+
+    Raises
+    ------
+    UsageError : a bad configuration; AssetError : a missing or damaged file.
+    """
+
+    def __init__(
+        self, config: PathLike | dict[str, Any] = DEFAULT_CONFIG, assets: PathLike | None = None
+    ) -> None:
+        self.config = config if isinstance(config, dict) else load_config(config, assets)
+        self.tddfa = TDDFA(assets=assets, **self.config)
+        checked = self.tddfa.config
+        self.face_boxes = FaceBoxes(
+            weights_fp=checked.detector_fp,
+            engine=checked.engine,
+            gpu_mode=checked.gpu_mode,
+            gpu_id=checked.gpu_id,
+            assets=assets,
+        )
+
+    def detect(self, img: np.ndarray) -> list[Box]:
+        """The boxes of all faces that a crop can be made of, best score first."""
+        return [box for box in self.face_boxes(img) if is_usable(box)]
+
+    def regress(
+        self,
+        img: np.ndarray,
+        places: Sequence[Any],
+        frame: FrameInfo | None = None,
+        crop_policy: str = "box",
+    ) -> list[Face]:
+        """The faces at some places of a picture, in one call of the network.
+
+        Parameters
+        ----------
+        places : boxes, or vertices (2 or 3, n) for `crop_policy` 'landmark'; see `TDDFA`.
+        """
+        frame = frame or FrameInfo.of(img)
+        params, roi_boxes = self.tddfa(img, places, crop_policy)
+        faces = []
+        for place, param, roi_box in zip(places, params, roi_boxes):
+            pose, shape, expression = self.tddfa.layout.split(param)
+            box = place if crop_policy == "box" else None
+            faces.append(Face(frame, roi_box, pose, shape, expression[None], box))
+        return faces
+
+    def find(
+        self, img: np.ndarray, choice: str = DEFAULT_CHOICE, frame: FrameInfo | None = None
+    ) -> Found:
+        """Search a picture, choose among its faces, and regress the chosen ones.
+
+        Raises
+        ------
+        NoFaceError : there is no face, or not the one asked for; see `choose_faces`.
+        """
+        frame = frame or FrameInfo.of(img)
+        boxes = self.detect(img)
+        picked = choose_faces(boxes, choice, frame.name or "the picture")
+        left_to_right = sort_faces(boxes, "left-right")
+        numbers = tuple(1 + left_to_right.index(i) for i in picked)
+        return Found(self.regress(img, [boxes[i] for i in picked], frame), numbers, len(boxes))
+
+    def faces(self, img: np.ndarray) -> list[Face]:
+        """All faces of a picture, from left to right; none is an empty list."""
+        boxes = self.detect(img)
+        return self.regress(img, [boxes[i] for i in sort_faces(boxes, "left-right")])
+
+    def vertices(self, faces: Sequence[Face]) -> list[np.ndarray]:
+        """The dense vertices (3, N) float32 of faces, each in its own picture's pixels."""
+        return self.tddfa.reconstruct(*_parts(faces), dense=True)
+
+    def landmarks(self, faces: Sequence[Face]) -> list[np.ndarray]:
+        """Their 68 landmarks, (3, 68) float32."""
+        return self.tddfa.reconstruct(*_parts(faces), dense=False)
+
+    def transfer(
+        self, source: Face, target: Face, gain: float = 1.0, neutral: Face | None = None
+    ) -> Face:
+        """The target with the source's expression.
+
+        Parameters
+        ----------
+        gain : the strength of the expression.
+        neutral : the source at rest; the transfer is then relative to it.
+        """
+        transfer = Transfer(gain=gain)
+        return (transfer.from_rest(neutral) if neutral else transfer)(source, target)
+
+    def render(
+        self,
+        img: np.ndarray,
+        faces: Face | Sequence[Face],
+        view: str = "3d",
+        look: Look | None = None,
+    ) -> Output:
+        """Draw faces over the picture that they were found in, as one of the `VIEWS`.
+
+        Returns
+        -------
+        A picture, or the content of a file where the view is a document.
+        """
+        results = [faces] if isinstance(faces, Face) else faces
+        return VIEWS[view].compose(Scene(self.tddfa, img, results, results), look or Look())
+
+
+def _parts(faces: Sequence[Face]) -> tuple[list[FaceParams], list[Sequence[float]]]:
+    return [face.parts for face in faces], [face.roi_box for face in faces]

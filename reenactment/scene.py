@@ -1,0 +1,75 @@
+"""What there is to draw: a frame and the faces in it, before and after a transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from reenactment.faces import Face
+from TDDFA import TDDFA
+from utils.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Look:
+    """How things are drawn.
+
+    alpha : opacity of the 3d mask over the picture, 0 to 1.
+    over_picture : whether masks, depth and pncc are drawn over the picture or on black.
+    """
+
+    alpha: float = 0.6
+    over_picture: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise UsageError(f"alpha: expected 0 to 1, got {self.alpha}")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A frame and the faces in it.
+
+    tddfa : turns faces into vertices.
+    img (H, W, 3) uint8 BGR : the frame, which shows the targets.
+    targets, results : the faces before and after, a result for each target.
+    source : the face that gave its expression, and source_img the picture it was seen in,
+        where there are any.
+    """
+
+    tddfa: TDDFA
+    img: np.ndarray
+    targets: Sequence[Face]
+    results: Sequence[Face]
+    source: Face | None = None
+    source_img: np.ndarray | None = None
+
+    @cached_property
+    def before(self) -> list[np.ndarray]:
+        """Dense vertices (3, N) float32 of the targets, pixels of the frame."""
+        return self._dense(self.targets)
+
+    @cached_property
+    def after(self) -> list[np.ndarray]:
+        """The same of the results."""
+        return self.before if self.results is self.targets else self._dense(self.results)
+
+    @cached_property
+    def landmarks(self) -> list[np.ndarray]:
+        """The 68 landmarks (3, 68) float32 of the results."""
+        return self.tddfa.reconstruct([f.parts for f in self.results], _rois(self.results))
+
+    def dense(self, face: Face) -> np.ndarray:
+        """Dense vertices (3, N) float32 of any face, its own picture's pixels."""
+        return self._dense([face])[0]
+
+    def _dense(self, faces: Sequence[Face]) -> list[np.ndarray]:
+        parts = [face.parts for face in faces]
+        return self.tddfa.reconstruct(parts, _rois(faces), dense=True)
+
+
+def _rois(faces: Sequence[Face]) -> list[Sequence[float]]:
+    return [face.roi_box for face in faces]

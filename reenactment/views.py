@@ -1,0 +1,170 @@
+"""What can be made of a scene: the kinds of output, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Optional, Union
+
+import cv2
+import numpy as np
+
+from reenactment.faces import Face
+from reenactment.scene import Look, Scene
+from utils.depth import depth
+from utils.draw import draw_dense, draw_face
+from utils.image import encode_image, show_image
+from utils.pncc import pncc
+from utils.pose import viz_pose
+from utils.render import canvas_of, render, render_mask
+from utils.serialization import encode_obj, encode_ply
+from utils.uv import uv_tex
+
+Output = Union[np.ndarray, bytes]
+# The scene, how to draw it, and the array to draw into, where a view can: by default a new one.
+Compose = Callable[[Scene, Look, Optional[np.ndarray]], Any]
+
+PANEL_SIZE = 480  # side of each of the panel's pictures, pixels
+_PANEL_FILL = 0.92
+_LABEL_HEIGHT = 36
+
+
+@dataclass(frozen=True)
+class Medium:
+    """What a kind of output is kept in.
+
+    suffixes : the endings of files that can hold it, the default one first.
+    encode : (output, ending, what `utils.image.encode_image` takes) to a file's content.
+    show : opens a window with it, if it can be shown.
+    """
+
+    suffixes: tuple[str, ...]
+    encode: Callable[..., bytes]
+    show: Callable[[Any], None]
+
+    @property
+    def default_suffix(self) -> str:
+        """The ending where the user names none."""
+        return self.suffixes[0]
+
+    def holds(self, suffix: str) -> bool:
+        """Whether a file of that ending can hold it."""
+        return suffix.lower() in self.suffixes
+
+
+def document(suffix: str) -> Medium:
+    """The medium of outputs that are a file's content already."""
+    return Medium((suffix,), lambda content, *_, **__: content, lambda _: None)
+
+
+PICTURE = Medium((".jpg", ".png", ".webp"), encode_image, show_image)
+TRANSPARENT_PICTURE = Medium((".png", ".webp", ".tif", ".tiff"), encode_image, show_image)
+
+
+@dataclass(frozen=True)
+class View:
+    """A kind of output: what it shows, how it is composed, and what can hold it."""
+
+    summary: str
+    draw: Compose
+    medium: Medium = PICTURE
+
+    def compose(self, scene: Scene, look: Look, out: np.ndarray | None = None) -> Any:
+        """Make the output of a scene.
+
+        Parameters
+        ----------
+        out (H, W, 3) uint8 : what views that draw over the frame may draw into, say the frame
+            itself; by default a new picture.
+        """
+        return self.draw(scene, look, out)
+
+
+def _mask(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
+    return render(scene.img, scene.after, scene.tddfa.tri, look.alpha,
+                  with_bg_flag=look.over_picture, out=out)
+
+
+def _landmarks(scene: Scene, _: Look, out: np.ndarray | None) -> np.ndarray:
+    canvas = canvas_of(scene.img, out=out)
+    for points in scene.landmarks:
+        draw_face(canvas, points)
+    return canvas
+
+
+def _vertices(scene: Scene, _: Look, out: np.ndarray | None) -> np.ndarray:
+    canvas = canvas_of(scene.img, out=out)
+    for points in scene.after:
+        draw_dense(canvas, points)
+    return canvas
+
+
+def _panel(scene: Scene, *_: Any) -> np.ndarray:
+    """A row for every target: the masks of source, target and result, each in a labelled square."""
+    source = [_square(scene, scene.source, "source")] if scene.source else []
+    rows = []
+    for target, result in zip(scene.targets, scene.results):
+        shown = (target, "target"), (result, "reenacted")
+        squares = [_square(scene, face, label) for face, label in shown]
+        rows.append(np.concatenate(source + squares, axis=1))
+    return np.concatenate(rows)
+
+
+def _square(scene: Scene, face: Face, label: str) -> np.ndarray:
+    """A face's mask on black, scaled to fill a square, over a line of text."""
+    vertices = scene.dense(face)
+    low, high = vertices[:2].min(axis=1), vertices[:2].max(axis=1)
+    scale = _PANEL_FILL * PANEL_SIZE / max(float((high - low).max()), 1.0)
+    moved = vertices * scale
+    moved[:2] += PANEL_SIZE / 2 - scale * (low + high)[:, None] / 2
+    black = np.zeros((PANEL_SIZE, PANEL_SIZE, 3), np.uint8)
+    mask = render(black, [moved], scene.tddfa.tri, with_bg_flag=False)
+    caption = np.zeros((_LABEL_HEIGHT, PANEL_SIZE, 3), np.uint8)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.8
+    (width, _), _ = cv2.getTextSize(label, font, size, 1)
+    origin = ((PANEL_SIZE - width) // 2, _LABEL_HEIGHT - 12)
+    cv2.putText(caption, label, origin, font, size, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.concatenate([mask, caption])
+
+
+VIEWS = {
+    "3d": View("the lit mask over the target", _mask),
+    "panel": View("masks of source, target and result side by side", _panel),
+    "mask": View(
+        "the mask alone on a transparent picture",
+        lambda s, *_: render_mask(s.img, s.after, s.tddfa.tri),
+        TRANSPARENT_PICTURE,
+    ),
+    "2d_sparse": View("the 68 landmarks", _landmarks),
+    "2d_dense": View("all vertices", _vertices),
+    "depth": View(
+        "the depth map",
+        lambda s, look, _: depth(s.img, s.after, s.tddfa.tri, with_bg_flag=look.over_picture),
+    ),
+    "pncc": View(
+        "the projected normalised coordinate code",
+        lambda s, look, _: pncc(
+            s.img, s.after, s.tddfa.tri, with_bg_flag=look.over_picture, ncc=s.tddfa.bfm.ncc
+        ),
+    ),
+    "uv_tex": View(
+        "the target's texture, unwrapped",
+        lambda s, *_: uv_tex(
+            s.img, s.before, s.tddfa.tri, raster=s.tddfa.bfm.texture_raster(256, 256)
+        ),
+    ),
+    "pose": View(
+        "a box that shows the head's pose",
+        lambda s, *_: viz_pose(s.img, [face.pose.ravel() for face in s.results], s.landmarks),
+    ),
+    "ply": View(
+        "the mesh",
+        lambda s, *_: encode_ply(s.after, s.tddfa.tri, s.img.shape[0]),
+        document(".ply"),
+    ),
+    "obj": View(
+        "the mesh, with the target's colours",
+        lambda s, *_: encode_obj(s.img, s.after, s.tddfa.tri, s.img.shape[0], seen=s.before),
+        document(".obj"),
+    ),
+}

@@ -1,0 +1,81 @@
+"""reenactment.faces: choosing among the faces of a picture."""
+
+from __future__ import annotations
+
+import pytest
+
+from reenactment.faces import ORDERS, choose_faces, is_usable, parse_choice, sort_faces
+from utils.errors import NoFaceError, UsageError
+
+BOXES = [  # best score first, as detectors give them
+    [50, 0, 60, 10, 0.9],  # small, in the middle, at the top
+    [80, 20, 110, 50, 0.8],  # large, to the right
+    [0, 70, 20, 90, 0.7],  # to the left, at the bottom
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "picked"),
+    [
+        ("largest", [1]),
+        ("large-small", [1]),
+        ("small-large", [0]),
+        ("best", [0]),
+        ("best-worst", [0]),
+        ("worst-best", [2]),
+        ("left-right", [2]),
+        ("right-left", [1]),
+        ("top-bottom", [0]),
+        ("bottom-top", [2]),
+        ("all", [2, 0, 1]),  # from left to right
+        ("many", [2, 0, 1]),
+        ("1", [2]),
+        ("03", [1]),
+    ],
+)
+def test_choices(choice, picked):
+    assert choose_faces(BOXES, choice, "a.png") == picked
+
+
+def test_numbers_count_as_the_order_from_left_to_right_does_in_ties():
+    twins = [[0, 0, 10, 10, 0.9], [0, 5, 10, 15, 0.8], [-5, 0, 5, 10, 0.7]]
+    assert sort_faces(twins, "left-right") == [2, 0, 1]
+    assert [choose_faces(twins, str(n), "a")[0] for n in (1, 2, 3)] == [2, 0, 1]
+
+
+def test_opposite_orders_are_opposite():
+    for order in ORDERS:
+        opposite = "-".join(reversed(order.split("-")))
+        assert sort_faces(BOXES, order) == sort_faces(BOXES, opposite)[::-1]
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "leftmost", "²", "largest,best"])
+def test_what_is_no_choice(text):
+    with pytest.raises(UsageError, match="left-right"):
+        parse_choice(text)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "choice", "words"),
+    [
+        ([], "all", "no face found in a.png"),
+        (BOXES, "4", "no face 4 in a.png: it shows 3 faces"),
+        (BOXES[:1], "99999999999999999999", "it shows 1 face$"),
+    ],
+)
+def test_faces_that_are_not_there(boxes, choice, words):
+    with pytest.raises(NoFaceError, match=words):
+        choose_faces(boxes, choice, "a.png")
+
+
+@pytest.mark.parametrize(
+    ("box", "usable"),
+    [
+        (BOXES[0], True),
+        ([0, 0, 0.4, 9, 0.9], False),  # thinner than a pixel
+        ([5, 0, 4, 9, 0.9], False),  # inside out
+        ([0, 0, float("nan"), 9, 0.9], False),
+    ],
+)
+def test_boxes_that_a_crop_can_be_made_of(box, usable):
+    assert is_usable(box) == usable

@@ -1,0 +1,85 @@
+"""reenactment.Reenactor: arrays in, arrays out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REPO
+
+from bfm.bfm import PROVISIONED_MODEL
+from reenactment import Reenactor
+from utils.errors import NoFaceError
+
+INPUTS = REPO / "examples" / "inputs"
+
+
+@pytest.fixture(scope="module")
+def reenactor():
+    if not (REPO / PROVISIONED_MODEL).is_file():
+        pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
+    return Reenactor()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [cv2.imread(str(INPUTS / name)) for name in ("astronaut.png", "grace_hopper.jpg")]
+
+
+def test_the_readme_in_short(reenactor, pictures, capfd):
+    smiling_img, calm_img = pictures
+    (source,), (target,) = (reenactor.faces(img) for img in pictures)
+    result = reenactor.transfer(source, target)
+    assert np.array_equal(result.expression, source.expression)
+    drawn = reenactor.render(calm_img, result, "3d")
+    assert drawn.shape == calm_img.shape and (drawn != calm_img).any()
+    assert reenactor.render(smiling_img, [source], "ply").startswith(b"ply")
+    assert [ver.shape for ver in reenactor.vertices([source, target])] == [(3, 38514)] * 2
+    assert [ver.shape for ver in reenactor.landmarks([source])] == [(3, 68)]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_faces_come_from_left_to_right_and_know_their_box(reenactor, pictures):
+    smile, calm = pictures
+    row = np.hstack([smile, smile[:, ::-1]])
+    faces = reenactor.faces(row)
+    lefts = [face.roi_box[0] for face in faces]
+    assert len(lefts) == 2 and lefts == sorted(lefts)
+    for face in faces:
+        assert face.box is not None and face.box[4] > 0.5
+        assert face.frame.size == (row.shape[1], row.shape[0])
+    found = reenactor.find(row, "right-left")
+    assert (found.numbers, found.total) == ((2,), 2)
+    assert found.faces[0].roi_box == faces[1].roi_box
+
+
+def test_gain_and_neutral(reenactor, pictures):
+    (source,), (target,) = (reenactor.faces(img) for img in pictures)
+    doubled = reenactor.transfer(source, target, gain=2)
+    np.testing.assert_allclose(doubled.expression, 2 * source.expression, rtol=1e-6)
+    still = reenactor.transfer(source, target, gain=2, neutral=source)
+    assert np.array_equal(still.expression, target.expression)
+
+
+def test_an_empty_picture(reenactor):
+    sky = np.full((200, 300, 3), 200, np.uint8)
+    assert reenactor.faces(sky) == []
+    with pytest.raises(NoFaceError, match="no face found in the picture"):
+        reenactor.find(sky)
+
+
+def test_works_in_any_folder(reenactor, tmp_path):
+    program = (
+        "import cv2, sys; from reenactment import Reenactor; r = Reenactor();"
+        "print(len(r.faces(cv2.imread(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(INPUTS / "astronaut.png")],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPO)}, capture_output=True, text=True,
+    )
+    assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
+    assert not list(tmp_path.iterdir())
