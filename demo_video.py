@@ -18,7 +18,7 @@ from reenactment.options import Parser, add_model_options, model_config, run_pro
 from reenactment.outputs import check_outputs, names_folder
 from reenactment.tracking import FaceTracker
 from utils.console import say
-from utils.errors import NoFaceError, UsageError
+from utils.errors import NoFaceError
 from utils.video import SUFFIXES, VideoReader, silence_ffmpeg, stream, video_writer
 
 RESULTS_FOLDER = Path("examples/results/videos")
@@ -56,7 +56,8 @@ class Annotator:
         self.view.compose(scene, Look(), out=frame)
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+def make_parser() -> Parser:
+    """The options of the command line."""
     parser = Parser(
         description="Follow the face in a video and draw what 3DDFA sees.", epilog=EPILOG
     )
@@ -67,15 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("-o", "--opt", default="2d_sparse", choices=OPTIONS,
                         help="68 landmarks, all vertices, or the lit mask (default %(default)s)")
     add_model_options(parser)
-    parser.add_argument("--onnx", action="store_const", dest="engine", const="onnx", default="auto",
-                        help="run on onnxruntime only; by default, wherever a graph can be had")
-    args = parser.parse_args(argv)
-    args.output_fp = output_path(args)
-    try:
-        check_outputs([("output_fp", args.output_fp)], [args.video_fp])
-    except UsageError as error:
-        parser.error(f"--{error}")
-    return args
+    return parser
 
 
 def output_path(args: argparse.Namespace) -> str:
@@ -90,7 +83,9 @@ def annotate(args: argparse.Namespace) -> None:
     """Do what the command line asks for."""
     from tqdm import tqdm
 
-    config, path = model_config(args), args.output_fp
+    config, path = model_config(args), output_path(args)
+    check_outputs([("--output_fp", path)], [args.video_fp])
+    silence_ffmpeg()
     with VideoReader(args.video_fp) as reader:  # before the models: it fails faster
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
         total = reader.frame_count or None
@@ -110,9 +105,7 @@ def annotate(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    args = parse_args(argv)
-    silence_ffmpeg()
-    return run_program(lambda: annotate(args), args.log_level)
+    return run_program(make_parser(), argv, annotate)
 
 
 if __name__ == "__main__":

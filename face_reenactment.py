@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from reenactment import Face, Found, FrameInfo, Job, Look, Outcome, Reenactor, Scene
+from reenactment import Face, Found, Job, Look, Outcome, Reenactor, Scene
 from reenactment.job import MAX_GAIN
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import RESULTS_FOLDER, name_outputs, parse_kinds
@@ -24,9 +24,10 @@ from reenactment.param_file import encode_params, is_param_file, load_source
 from reenactment.views import VIEWS
 from utils.console import say
 from utils.errors import UsageError
-from utils.image import read_picture
 from utils.io import write_all
 from utils.tddfa_util import str2bool
+
+Tell = Callable[[str], None]
 
 EPILOG = """\
 examples:
@@ -40,8 +41,8 @@ exit codes:
 """
 
 
-def parse_args(argv: Sequence[str] | None = None) -> tuple[Job, argparse.Namespace]:
-    """What the command line asks for, and how to run it."""
+def make_parser() -> Parser:
+    """The options of the command line."""
     parser = Parser(
         description="The source (-s, the driving face) gives its expression, "
                     "the target (-t) gets it and is what you will see.",
@@ -83,23 +84,12 @@ def parse_args(argv: Sequence[str] | None = None) -> tuple[Job, argparse.Namespa
                         help="of JPEG and WebP files, 1 to 100")
     output.add_argument("--show_flag", type=str2bool, default=False, metavar="true|false",
                         help="open a window with each picture (default false)")
-    engine = parser.add_argument_group("model and engine")
-    add_model_options(engine)
-    engine.add_argument("--engine", default="auto", choices=("auto", "torch", "onnx"),
-                        help="auto is onnxruntime where a graph can be had, else torch")
-    engine.add_argument("--onnx", action="store_true", help="the same as --engine onnx")
-    args = parser.parse_args(argv)
-    try:
-        return make_job(args), args
-    except UsageError as error:
-        parser.error(f"--{error}")
+    add_model_options(parser.add_argument_group("model and engine"))
+    return parser
 
 
 def make_job(args: argparse.Namespace) -> Job:
-    """The job that the options describe; the message of a UsageError begins with the option."""
-    if args.onnx and args.engine == "torch":
-        raise UsageError("onnx contradicts --engine torch")
-    args.engine = "onnx" if args.onnx else args.engine
+    """The job that the options describe; raises UsageError."""
     kinds = parse_kinds(word for group in args.opt or [["3d"]] for word in group)
     job = Job(
         source=args.source_img_fp,
@@ -120,36 +110,32 @@ def make_job(args: argparse.Namespace) -> Job:
 
 
 def find_source(
-    reenactor: Reenactor, path: str, choice: str, role: str
+    reenactor: Reenactor, path: str, choice: str, role: str, tell: Tell
 ) -> tuple[Face, np.ndarray | None]:
     """The face of a picture, and the picture; or that of a parameter file alone."""
     if is_param_file(path):
-        say(f"{role} {path}: parameter file")
+        tell(f"{role} {path}: parameter file")
         return load_source(path, reenactor.tddfa.layout), None
-    img = read_picture(path).bgr
-    found = reenactor.find(img, choice, FrameInfo.of(img, Path(path).name))
-    tell_found(role, path, found, choice)
-    return found.faces[0], img
+    picture, found = reenactor.look(path, choice)
+    tell(told(role, path, found, choice))
+    return found.faces[0], picture.bgr
 
 
-def tell_found(role: str, path: str, found: Found, choice: str) -> None:
-    """Say which of a picture's faces were picked."""
+def told(role: str, path: str, found: Found, choice: str) -> str:
+    """A line about which of a picture's faces were picked."""
     numbers = ", ".join(map(str, found.numbers))
-    say(f"{role} {path}: face {numbers} of {found.total} from the left ({choice})")
+    return f"{role} {path}: face {numbers} of {found.total} from the left ({choice})"
 
 
-def reenact(job: Job, reenactor: Reenactor) -> Outcome:
-    """Do what a job asks for, and say what was found and written."""
-    picture = read_picture(job.target)
-    source, source_img = find_source(reenactor, job.source, job.source_face, "source")
+def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
+    """Do what a job asks for, and tell what was found and written."""
+    source, source_img = find_source(reenactor, job.source, job.source_face, "source", tell)
     transfer = job.transfer
     if job.neutral:
-        transfer = transfer.from_rest(
-            find_source(reenactor, job.neutral, job.neutral_face, "neutral")[0]
-        )
-    frame = FrameInfo.of(picture.bgr, Path(job.target).name)
-    found = reenactor.find(picture.bgr, job.target_face, frame)
-    tell_found("target", job.target, found, job.target_face)
+        rest, _ = find_source(reenactor, job.neutral, job.neutral_face, "neutral", tell)
+        transfer = transfer.from_rest(rest)
+    picture, found = reenactor.look(job.target, job.target_face)
+    tell(told("target", job.target, found, job.target_face))
     results = [transfer(source, target) for target in found.faces]
 
     scene = Scene(reenactor.tddfa, picture.bgr, found.faces, results, source, source_img)
@@ -166,20 +152,24 @@ def reenact(job: Job, reenactor: Reenactor) -> Outcome:
         )
     replaced = write_all(contents)
     for path in contents:
-        say(f"wrote {path}{', in place of an older file' if path in replaced else ''}")
+        tell(f"wrote {path}{', in place of an older file' if path in replaced else ''}")
     for kind, output in composed.items() if job.show else ():
         VIEWS[kind].medium.show(output)
     return Outcome(job.digest, found.total, found.numbers, tuple(contents), frozenset(replaced))
 
 
+def run(args: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
+    try:
+        job = make_job(args)
+    except UsageError as error:  # it begins with the option's name
+        raise UsageError(f"--{error}; see --help") from error
+    reenact(job, Reenactor(model_config(args), args.assets))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    job, args = parse_args(argv)
-
-    def run() -> None:
-        reenact(job, Reenactor(model_config(args), args.assets))
-
-    return run_program(run, args.log_level)
+    return run_program(make_parser(), argv, run)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one place that knows how a 3DMM parameter vector is laid out."""
+"""How a 3DMM parameter vector is laid out, and its parts."""
 
 from __future__ import annotations
 

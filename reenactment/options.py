@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([_underscored(word) for word in given], namespace)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(UsageError.exit_code, f"error: {message}; see --help\n")
+        raise UsageError(f"{message}; see --help")
 
 
 def _underscored(word: str) -> str:
@@ -50,38 +50,53 @@ def _underscored(word: str) -> str:
 
 
 def add_model_options(group: argparse._ActionsContainer) -> None:
-    """The options that `model_config` reads, but for the engine's, and --log_level."""
+    """The options that `model_config` reads, and --log_level."""
     group.add_argument("-c", "--config", default=DEFAULT_CONFIG, metavar="FILE",
                        help="YAML config of the regressor (default %(default)s)")
     group.add_argument("--assets", metavar="DIR",
                        help=f"a 3DDFA_V2 checkout with weights and 3DMM (default ${ASSETS_ENV})")
     group.add_argument("-m", "--mode", default="cpu", choices=("cpu", "gpu"),
                        help="gpu runs the networks on CUDA (default %(default)s)")
+    group.add_argument("--engine", default="auto", choices=("auto", "torch", "onnx"),
+                       help="auto is onnxruntime where a graph can be had, else torch")
+    group.add_argument("--onnx", action="store_true", help="the same as --engine onnx")
     group.add_argument("--log_level", default="warning", choices=LOG_LEVELS,
                        help="how much is told on stderr (default %(default)s)")
 
 
 def model_config(args: argparse.Namespace) -> dict[str, Any]:
-    """The config that the options name, on the engine and the device they ask for."""
+    """The config that the options name, on the engine and the device they ask for.
+
+    Raises
+    ------
+    UsageError : no such config, or a bad one.
+    """
+    if args.onnx and args.engine == "torch":
+        raise UsageError("--onnx contradicts --engine torch")
     config = load_config(args.config, args.assets)
-    if args.engine != "auto":
-        config["engine"] = args.engine
+    if args.onnx or args.engine != "auto":
+        config["engine"] = "onnx" if args.onnx else args.engine
     if args.mode == "gpu":
         config["gpu_mode"] = True
     return config
 
 
-def run_program(run: Callable[[], None], log_level: str) -> int:
-    """Run a program whose errors become one line on stderr; returns the exit code.
+def run_program(
+    parser: Parser, argv: Sequence[str] | None, run: Callable[[argparse.Namespace], None]
+) -> int:
+    """Read the options and run a program; its errors become one line on stderr.
 
-    log_level : of `LOG_LEVELS`; the library's messages of that level and above go to stderr.
+    Returns
+    -------
+    The exit code.
     """
-    logging.basicConfig(format="%(message)s", level=log_level.upper())
     silence_opencv()  # errors are ours to report
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     try:
-        run()
+        args = parser.parse_args(argv)
+        logging.basicConfig(format="%(message)s", level=args.log_level.upper())
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+        run(args)
     except ReenactmentError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from reenactment.transfer import Transfer
 from reenactment.views import VIEWS, Output
 from TDDFA import TDDFA
 from utils.config import load_config
+from utils.image import Picture, read_picture
 from utils.io import PathLike
 
 DEFAULT_CONFIG = "configs/reenact_mb1_120x120.yml"
@@ -37,6 +39,13 @@ class Found(NamedTuple):
     faces: list[Face]
     numbers: tuple[int, ...] = ()
     total: int = 1
+
+
+class Seen(NamedTuple):
+    """A picture that was read, and the faces picked in it."""
+
+    picture: Picture
+    found: Found
 
 
 class Reenactor:
@@ -118,6 +127,17 @@ class Reenactor:
         left_to_right = sort_faces(boxes, "left-right")
         numbers = tuple(1 + left_to_right.index(i) for i in picked)
         return Found(self.regress(img, [boxes[i] for i in picked], frame), numbers, len(boxes))
+
+    def look(self, path: PathLike, choice: str = DEFAULT_CHOICE) -> Seen:
+        """Read a picture and `find` in it.
+
+        Raises
+        ------
+        InputError : the file is no picture; NoFaceError : see `find`.
+        """
+        picture = read_picture(path)
+        frame = FrameInfo.of(picture.bgr, os.path.basename(path))
+        return Seen(picture, self.find(picture.bgr, choice, frame))
 
     def faces(self, img: np.ndarray) -> list[Face]:
         """All faces of a picture, from left to right; none is an empty list."""

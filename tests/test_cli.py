@@ -245,8 +245,8 @@ def test_spellings_that_users_bring(reenact, tmp_path, spelling):
 
 
 def test_all_kinds_by_one_word():
-    job, _ = face_reenactment.parse_args(["-s", "a.png", "-t", "b.png", "--opt", "all"])
-    assert list(job.outputs) == list(VIEWS)
+    args = face_reenactment.make_parser().parse_args(["-s", "a.png", "-t", "b.png", "--opt", "all"])
+    assert list(face_reenactment.make_job(args).outputs) == list(VIEWS)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are sent as on Unix")
@@ -255,7 +255,8 @@ def test_a_stopped_run_is_one_line_and_leaves_nothing(reenact, tmp_path, stop):
     """It waits for its target, a pipe that nobody writes to."""
     pipe, out = tmp_path / "pipe.png", tmp_path / "out.png"
     os.mkfifo(pipe)
-    command = [sys.executable, str(ROOT / "face_reenactment.py"), "-s", SMILE, "-t", pipe, "-o", out]
+    program = str(ROOT / "face_reenactment.py")
+    command = [sys.executable, program, "-s", SMILE, "-t", pipe, "-o", out]
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # what runs us may ignore it
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heed

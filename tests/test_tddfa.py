@@ -109,7 +109,7 @@ def test_sparse_vertices_are_the_dense_keypoints(tiny_tddfa):
 
 
 def test_rows_of_expression_by_region(tiny_tddfa):
-    """Landmarks and the dense mesh mix a face's rows as the regions say, beside faces of one row."""
+    """Landmarks and dense mesh mix a face's rows as the regions say, beside faces of one row."""
     rng = np.random.default_rng(0)
     params, rois = tiny_tddfa(noise(), BOXES[:2])
     whole, split = (tiny_tddfa.layout.split(param) for param in params)
