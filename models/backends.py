@@ -15,15 +15,16 @@ Network = Callable[[np.ndarray], "tuple[np.ndarray, ...]"]
 
 
 class OnnxBackend:
-    """A graph on onnxruntime."""
+    """A graph, in a file or in memory, on onnxruntime."""
 
-    def __init__(self, onnx_fp: PathLike, gpu_id: int | None = None) -> None:
+    def __init__(self, graph: PathLike | bytes, gpu_id: int | None = None) -> None:
         from models.sessions import open_session
 
+        graph, name = (graph, "in memory") if isinstance(graph, bytes) else (Path(graph), graph)
         try:
-            self.session = open_session(Path(onnx_fp), gpu_id)
+            self.session = open_session(graph, gpu_id)
         except Exception as error:  # onnxruntime's errors share no public base class
-            raise AssetError(f"cannot load the graph {onnx_fp}: {one_line(error)}") from error
+            raise AssetError(f"cannot load the graph {name}: {one_line(error)}") from error
         if gpu_id is not None and "CUDAExecutionProvider" not in self.session.get_providers():
             raise UsageError(f"onnxruntime could not open CUDA device {gpu_id}; run on the CPU")
         graph_input = self.session.get_inputs()[0]

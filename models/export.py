@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import os
 import stat
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models.backends import OnnxBackend, TorchBackend
-from utils.assets import cache_folder
+from utils.cache import cache_folder, make_room, note_use
 from utils.errors import AssetError, OutputError
 from utils.io import write_bytes
 
@@ -46,33 +48,44 @@ def open_export(spec: NetworkSpec, weights: Path, gpu_id: int | None = None) -> 
     """Open the ONNX export of the checkpoint `weights`, making it if there is none.
 
     It lies beside the weights or, where that place is read-only, in the user's cache
-    folder. The graph carries a fingerprint of the checkpoint, so changed weights are
-    exported anew.
+    folder; where that is, too, it is made at every start. The graph carries a fingerprint of the
+    checkpoint, so changed weights are exported anew.
 
     Raises
     ------
     ModuleNotFoundError : an export is needed, and torch or onnx is not installed.
     """
     digest = _fingerprint(spec, weights)
-    places = [cache_folder() / f"{digest[:16]}.export.onnx"]
-    if weights.parent.stat().st_mode & stat.S_IWUSR:  # os.access would let root write anywhere
-        places.insert(0, weights.with_suffix(".export.onnx"))
-    for place in filter(Path.is_file, places):
+    places = _places(weights, digest)
+    for place in filter(os.path.isfile, places):
         try:
             backend = OnnxBackend(place, gpu_id)
         except AssetError as error:
             logger.warning("%s; exporting again", error)
             continue
         if backend.session.get_modelmeta().custom_metadata_map.get(_HASH_KEY) == digest:
+            note_use(place)
             return backend
     graph = export_onnx(spec, weights)
     for place in places:
         try:
+            if place.parent != weights.parent:
+                make_room(len(graph))
             return OnnxBackend(write_bytes(place, graph), gpu_id)
-        except OutputError as error:
+        except (OSError, OutputError) as error:
             logger.info("%s", error)
-    tried = " and ".join(map(str, places))
-    raise OutputError(f"cannot keep the ONNX export of {weights}: tried {tried}")
+    logger.warning("the ONNX export of %s can be kept nowhere: it is made at every start", weights)
+    return OnnxBackend(graph, gpu_id)
+
+
+def _places(weights: Path, digest: str) -> list[Path]:
+    """Where the export of `weights` may lie, the best place first."""
+    places = []
+    if weights.parent.stat().st_mode & stat.S_IWUSR:  # os.access would let root write anywhere
+        places.append(weights.with_suffix(".export.onnx"))
+    with suppress(OSError):
+        places.append(cache_folder() / f"{digest[:16]}.export.onnx")
+    return places
 
 
 def export_onnx(spec: NetworkSpec, weights: Path) -> bytes:

@@ -38,6 +38,21 @@ def test_absolute_and_home_paths(monkeypatch, tmp_path):
     assert candidate_paths("w/a.pth", "~")[1] == tmp_path / "w" / "a.pth"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "~nobody_of_that_name/a.pth",
+        "w" * 5000,  # longer than a name may be
+        "a\0b.pth",
+    ],
+)
+def test_paths_that_no_file_can_have(path):
+    with pytest.raises(AssetError, match="missing file"):
+        find_asset(path)
+    with pytest.raises(AssetError, match="missing file"):
+        find_asset("a.pth", path)
+
+
 def test_the_project_comes_first(tmp_path):
     for name in ("setup.py", "only_here.txt"):
         (tmp_path / name).touch()

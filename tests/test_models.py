@@ -218,6 +218,40 @@ def test_read_only_folder_falls_back_to_the_cache(torch, weights, tmp_path, monk
         weights.parent.chmod(0o755)
 
 
+@pytest.mark.parametrize("cache", ["no home", "no folder", "full"])
+def test_no_place_to_keep_an_export(torch, weights, tmp_path, monkeypatch, caplog, cache):
+    """Then it is opened from memory."""
+    if cache == "no home":
+        for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+            monkeypatch.delenv(variable, raising=False)
+        monkeypatch.setattr(Path, "home", raise_no_home)
+    elif cache == "no folder":
+        (tmp_path / "cache").write_bytes(b"in the way")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    else:
+        monkeypatch.setattr("utils.cache.MAX_SIZE", 0)
+    weights.parent.chmod(0o555)
+    try:
+        network = open_export(SPEC, weights)
+    finally:
+        weights.parent.chmod(0o755)
+    expected = first_output(TorchBackend(random_module(torch, build)))
+    np.testing.assert_allclose(first_output(network), expected, atol=1e-4)
+    assert [p.name for p in weights.parent.iterdir()] == ["tiny.pth"]
+    assert "made at every start" in caplog.text
+
+
+def raise_no_home():
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_without_a_home_an_export_is_kept_beside_the_weights(torch, weights, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", raise_no_home)
+    open_export(SPEC, weights)
+    assert weights.with_suffix(".export.onnx").is_file()
+
+
 def test_failed_check_leaves_no_export(torch, weights, monkeypatch):
     def disagree(*_):
         raise AssetError("off")

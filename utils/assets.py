@@ -1,4 +1,4 @@
-"""Where model files come from: this project, then a 3DDFA_V2 checkout; and the cache folder."""
+"""Where model files come from: this project, then a 3DDFA_V2 checkout."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ def candidate_paths(path: PathLike, assets: PathLike | None = None) -> list[Path
     assets : a 3DDFA_V2 checkout; by default the folder that the environment
         variable FACE_REENACTMENT_ASSETS names, if it is set.
     """
-    path = Path(path).expanduser()
+    path = _at_home(path)
     if path.is_absolute():
         return [path]
     assets = assets or os.environ.get(ASSETS_ENV)
-    roots = [PROJECT_ROOT, *([Path(assets).expanduser()] if assets else []), Path.cwd()]
+    roots = [PROJECT_ROOT, *([_at_home(assets)] if assets else []), Path.cwd()]
     return [root / path for root in dict.fromkeys(roots)]
+
+
+def _at_home(path: PathLike) -> Path:
+    """`path` with a leading `~` resolved; as it is, where there is no such home."""
+    return Path(os.path.expanduser(path))
 
 
 def find_asset(path: PathLike, assets: PathLike | None = None, remedy: str | None = None) -> Path:
@@ -45,7 +50,7 @@ def find_asset(path: PathLike, assets: PathLike | None = None, remedy: str | Non
     """
     tried = candidate_paths(path, assets)
     for candidate in tried:
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # false for names, too, that no file can have
             return candidate
     places = ", ".join(str(candidate) for candidate in tried)
     remedy = remedy or (
@@ -65,17 +70,3 @@ def find_first(paths: Sequence[PathLike], assets: PathLike | None = None) -> Pat
         with suppress(AssetError):
             return find_asset(path, assets)
     return find_asset(paths[0], assets)
-
-
-def cache_folder() -> Path:
-    """The user's folder for files that we can make again at any time.
-
-    Raises
-    ------
-    OSError : there is none, as for users without a home.
-    """
-    root = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    try:
-        return (Path(root) if root else Path.home() / ".cache") / "face_reenactment"
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
