@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from utils.image import as_bgr
 from utils.io import PathLike, load_arrays
 from utils.roi import crop_img, parse_roi_box_from_bbox, parse_roi_box_from_landmark
 from utils.tddfa_util import crop_to_image, similar_transform
+from utils.timing import timed
 
 _ROI_PARSERS: dict[str, Callable[[Any], list[float]]] = {
     "box": parse_roi_box_from_bbox,
@@ -38,6 +41,8 @@ class TDDFA:
     bfm : the 3DMM; tri (M, 3) int32 : its triangles.
     size : side of the network's input, pixels.
 
+    Copies and pickles, as process pools make them, open the same files again.
+
     Raises
     ------
     UsageError : a bad configuration; AssetError : a missing or damaged file.
@@ -54,8 +59,15 @@ class TDDFA:
         gpu_id = config.gpu_id if config.gpu_mode else None
         self._net = open_network(config.network, Path(config.weights_fp), config.engine, gpu_id)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **asdict(self.config)), ()
+
     def __call__(
-        self, img: np.ndarray, objs: Sequence[Any], crop_policy: str = "box"
+        self,
+        img: np.ndarray,
+        objs: Sequence[Any],
+        crop_policy: str = "box",
+        timer_flag: bool = False,
     ) -> tuple[list[np.ndarray], list[list[float]]]:
         """Regress the parameters of every face, all in one call of the network.
 
@@ -65,11 +77,13 @@ class TDDFA:
         objs : for `crop_policy` 'box' detector boxes `[xmin, ymin, xmax, ymax, ...]`, for
             'landmark' vertices (2 or 3, n) of the face, say from the previous video frame;
             pixels of `img`.
+        timer_flag : print how long it took.
 
         Returns
         -------
         A list of (num_params,) float32 vectors (see `bfm.params`) and the list of the
-        ROIs `[x0, y0, x1, y1]` that they refer to.
+        ROIs `[x0, y0, x1, y1]` that they refer to. The last bits of the numbers, here as in
+        `recon_vers`, depend on the processor.
 
         Raises
         ------
@@ -79,10 +93,11 @@ class TDDFA:
             raise ValueError(f"crop_policy: expected 'box' or 'landmark', got {crop_policy!r}")
         if len(objs) == 0:
             return [], []
-        img = as_bgr(img)
-        roi_boxes = [_ROI_PARSERS[crop_policy](obj) for obj in objs]
-        crops = np.stack([self._crop(img, roi_box) for roi_box in roi_boxes])
-        params = self._net(crops)[0] * self._std + self._mean
+        with timed("TDDFA", shown=timer_flag):
+            img = as_bgr(img)
+            roi_boxes = [_ROI_PARSERS[crop_policy](obj) for obj in objs]
+            crops = np.stack([self._crop(img, roi_box) for roi_box in roi_boxes])
+            params = self._net(crops)[0] * self._std + self._mean
         return list(params.astype(np.float32)), roi_boxes
 
     def _crop(self, img: np.ndarray, roi_box: Sequence[float]) -> np.ndarray:

@@ -39,8 +39,8 @@ def extension(folder: str, kernels: str, binding: str) -> Extension:
     return Extension(
         f"{folder}/{binding}".replace("/", "."),
         [f"{folder}/{binding}.pyx", f"{folder}/{kernels}.cpp"],
-        include_dirs=[folder],
-        depends=glob(f"{folder}/*.h"),
+        include_dirs=[".", folder],
+        depends=glob("*/lib/*.h"),
         language="c++",
     )
 

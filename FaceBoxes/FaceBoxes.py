@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import Any
 
 import cv2
@@ -10,12 +10,12 @@ import numpy as np
 
 from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
-from FaceBoxes.utils.timer import Timer
 from models.export import NetworkSpec
 from models.networks import open_network
 from utils.assets import find_first
 from utils.image import as_bgr
 from utils.io import PathLike
+from utils.timing import timed
 
 # 3DDFA_V2's weights go first: who has them there expects the boxes they give.
 DEFAULT_WEIGHTS = (
@@ -38,8 +38,6 @@ NMS_IOU_THRESHOLD = 0.3
 MAX_CANDIDATES = 5000
 MAX_FACES = 750
 
-logger = logging.getLogger(__name__)
-
 
 def _build_network() -> Any:
     from FaceBoxes.models.faceboxes import FaceBoxesNet
@@ -60,7 +58,7 @@ class FaceBoxes:
 
     Parameters
     ----------
-    timer_flag : log how long each call took.
+    timer_flag : print how long each call took.
     weights_fp : a torch state dict (`.pth`) or an exported graph (`.onnx`); by default the
         first of `DEFAULT_WEIGHTS` that is there.
     engine : 'onnx', 'torch', or 'auto' for onnxruntime wherever a graph can be had.
@@ -68,6 +66,8 @@ class FaceBoxes:
     assets : a 3DDFA_V2 checkout to look for the weights in; see `utils.assets`.
     fast : look at a small copy of the picture first, and at the full size only if that leaves
         doubts. Made for our own weights; it misses some small faces (weights/README.md).
+
+    Copies and pickles, as process pools make them, open the same weights again.
 
     Raises
     ------
@@ -88,6 +88,12 @@ class FaceBoxes:
         self.fast = fast
         weights = find_first([weights_fp] if weights_fp else DEFAULT_WEIGHTS, assets)
         self.net = open_network(NETWORK, weights, engine, gpu_id if gpu_mode else None)
+        self._reopen = partial(
+            type(self), weights_fp=str(weights), engine=engine, gpu_mode=gpu_mode, gpu_id=gpu_id
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(self._reopen, timer_flag=self.timer_flag, fast=self.fast), ()
 
     def __call__(self, img: np.ndarray) -> list[list[float]]:
         """Find the faces of `img`, (H, W, 3) uint8 BGR (grey and alpha are converted).
@@ -96,12 +102,8 @@ class FaceBoxes:
         -------
         list of `[xmin, ymin, xmax, ymax, score]` in pixels of `img`, best score first.
         """
-        timer = Timer()
-        timer.tic()
-        boxes = self._detect(as_bgr(img)).tolist()
-        if self.timer_flag:
-            logger.info("detected %d faces in %.1f ms", len(boxes), 1000 * timer.toc())
-        return boxes
+        with timed("FaceBoxes", shown=self.timer_flag):
+            return self._detect(as_bgr(img)).tolist()
 
     def _detect(self, img: np.ndarray) -> np.ndarray:
         """Boxes and scores (k, 5) of the faces, best first."""

@@ -11,4 +11,4 @@ class FaceBoxes_ONNX(FaceBoxes):
     """`FaceBoxes` with the engine fixed to onnxruntime."""
 
     def __init__(self, timer_flag: bool = False, **kwargs: Any) -> None:
-        super().__init__(timer_flag, engine="onnx", **kwargs)
+        super().__init__(timer_flag, **{**kwargs, "engine": "onnx"})

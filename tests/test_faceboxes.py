@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import re
+
 import numpy as np
 import pytest
 from conftest import PICTURES, REPO, heavy_modules_after, noise, random_module
@@ -19,6 +23,7 @@ from FaceBoxes.FaceBoxes import (
     settled,
     shrink_factor,
 )
+from FaceBoxes.FaceBoxes_ONNX import FaceBoxes_ONNX
 from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
 from FaceBoxes.utils.timer import Timer
@@ -278,6 +283,23 @@ def test_onnx_path_imports_no_torch(random_detector_fp):
         f"FaceBoxes_ONNX(weights_fp={str(random_detector_fp)!r})(np.zeros((64, 64, 3), np.uint8))"
     )
     assert heavy_modules_after(program) == "[]"
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_and_pickles_open_the_same_weights(random_detector_fp, copied):
+    detector = FaceBoxes_ONNX(True, weights_fp=random_detector_fp, fast=True)
+    again = copied(detector)
+    assert (type(again), again.timer_flag, again.fast) == (FaceBoxes_ONNX, True, True)
+    batch = np.ones((1, 3, 64, 64), np.float32)
+    for ours, theirs in zip(again.net(batch), detector.net(batch)):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_time_is_shown_where_it_is_wanted(random_detector_fp, capsys, wanted):
+    FaceBoxes(wanted, weights_fp=random_detector_fp)(noise())
+    shown = re.fullmatch(r"FaceBoxes: \d+\.\d ms\n", capsys.readouterr().out)
+    assert bool(shown) == wanted
 
 
 def test_timer(monkeypatch):

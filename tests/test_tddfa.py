@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import re
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 from conftest import PICTURES, heavy_modules_after, noise
@@ -226,6 +232,31 @@ def test_onnx_path_imports_no_torch(tiny_config):
         "tddfa(np.zeros((64, 64, 3), np.uint8), [[10, 10, 50, 50]])"
     )
     assert heavy_modules_after(program) == "[]"
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_and_pickles_open_the_same_files(tiny_config, monkeypatch, tmp_path, copied):
+    tddfa = TDDFA_ONNX(**tiny_config)
+    monkeypatch.chdir(tmp_path)
+    again = copied(tddfa)
+    assert (type(again), again.config) == (TDDFA_ONNX, tddfa.config)
+    ours, theirs = again(noise(), BOXES), tddfa(noise(), BOXES)
+    np.testing.assert_allclose(ours[0], theirs[0], atol=1e-5)
+    assert ours[1] == theirs[1]
+
+
+def test_a_process_pool_can_take_them(tiny_config):
+    tddfa = TDDFA_ONNX(**tiny_config)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        params, _ = pool.submit(tddfa, noise(), BOXES).result()
+    np.testing.assert_allclose(params, tddfa(noise(), BOXES)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_time_is_shown_where_it_is_wanted(tiny_tddfa, capsys, wanted):
+    """3DDFA_V2's callers may ask for it, as `tddfa(img, boxes, timer_flag=True)`."""
+    tiny_tddfa(noise(), BOXES, timer_flag=wanted)
+    assert bool(re.fullmatch(r"TDDFA: \d+\.\d ms\n", capsys.readouterr().out)) == wanted
 
 
 def test_similar_transform_of_the_whole_crop():

@@ -6,16 +6,11 @@
 #include <limits>
 #include <memory>
 
+#include "Sim3DR/lib/clones.h"
 #include "lanes.h"
 
-// For functions whose loops gain from AVX2: compiled with all they call once for every
-// x86-64 and once for AVX2, and chosen when the library is loaded. Without FMA, both give
-// the same results.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__GLIBC__)
-#define WIDE_CLONES __attribute__((target_clones("avx2", "default"), flatten))
-#else
-#define WIDE_CLONES
-#endif
+// For functions whose loops gain from AVX2. Without FMA, both clones give the same results.
+#define WIDE_CLONES CLONES("default", "avx2")
 
 namespace sim3dr {
 namespace {

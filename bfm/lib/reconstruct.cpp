@@ -2,13 +2,7 @@
 
 #include <algorithm>
 
-// One binary for every x86-64 Linux: the loader picks the clone for the processor it finds.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
-    !defined(__SANITIZE_ADDRESS__)
-#define CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
-#else
-#define CLONES
-#endif
+#include "Sim3DR/lib/clones.h"
 
 namespace bfm {
 namespace {
@@ -55,7 +49,8 @@ inline void lower_to_zero(float *z, std::size_t count) {
 
 }  // namespace
 
-CLONES void reconstruct(const PackedModel &model, const Gains &gains, const float *affines,
+CLONES("default", "avx2", "avx512f")
+void reconstruct(const PackedModel &model, const Gains &gains, const float *affines,
                         float *vertices) {
     const std::size_t n = model.vertices, shapes = model.shape_columns;
     const std::size_t expressions = model.columns - shapes;
