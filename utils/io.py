@@ -11,13 +11,14 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Union
 
 import numpy as np
 
-from utils.errors import AssetError, OutputError
+from utils.errors import AssetError, InputError, OutputError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -54,6 +55,9 @@ DAMAGED = (
     zlib.error,
 )
 
+MAX_INPUT = 1 << 30  # bytes; what an endless pipe may fill of the memory
+_CHUNK = 1 << 24  # bytes that are read at a time
+
 _ZIP_HEADER = 30  # bytes of a zip member's own header before its name
 _NPY_HEADER = 1024  # bytes that hold the header of any array of ours
 _ALIGNMENT = 64  # bytes
@@ -87,6 +91,32 @@ def _encode_latin1(text: str, encoding: str = "latin1") -> bytes:
 def one_line(error: BaseException) -> str:
     """What went wrong, on one line of bearable length; the kind of error if it says nothing."""
     return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or repr(error)
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """The content of a user's file, which may be a pipe such as /dev/stdin.
+
+    Raises
+    ------
+    InputError : it is missing, unreadable, a folder, or larger than `MAX_INPUT`.
+    """
+    chunks, size = [], 0
+    try:
+        with open(path, "rb") as stream:
+            while (chunk := stream.read(_CHUNK)) and size <= MAX_INPUT:
+                chunks.append(chunk)
+                size += len(chunk)
+    except (OSError, ValueError) as error:  # a ValueError for names that cannot be
+        hint = "name a file in it" if os.path.isdir(path) else "check the path"
+        raise InputError(f"cannot read {shown(path)}: {one_line(error)}; {hint}") from error
+    if size > MAX_INPUT:
+        raise InputError(f"cannot read {path}: it has more than {MAX_INPUT >> 20} MiB")
+    return b"".join(chunks)
+
+
+def shown(path: PathLike) -> str:
+    """A path as a part of one line of text."""
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def load_arrays(path: PathLike) -> Any:
@@ -167,35 +197,104 @@ def encode_npz(arrays: Mapping[str, np.ndarray]) -> memoryview:
     return buffer.getbuffer()
 
 
-@contextmanager
-def whole_file(path: PathLike) -> Iterator[Path]:
-    """Yield an empty file of a temporary name beside `path`, which takes its place at the end.
+class WholeFiles:
+    """Files that take their places together at the end of a `with` block, or not at all.
 
-    Its folder is created, its ending is that of `path`. A reader sees the old file or the new
-    one, never a part of it; if the block raises, nothing is left behind.
+        with WholeFiles() as files:
+            files.new("a.png").write_bytes(...)
+            files.new("a.json").write_bytes(...)
+
+    Until then each has a temporary name beside its place, so that a reader sees the old file or
+    the new one, never a part of it; if the block raises, nothing is left behind.
+
+    Attributes
+    ----------
+    replaced : which of the paths named files before; known at the end.
 
     Raises
     ------
-    OutputError : the place cannot be written.
+    OutputError : a place cannot be written, or is that of two files.
     """
-    path = Path(path)
-    target = Path(os.path.realpath(path))  # a link keeps pointing where it points
-    temporary = target.with_name(f".{os.urandom(8).hex()}.part{target.suffix}")
-    try:
-        if target.exists() and not target.is_file():
-            raise OutputError(f"cannot write {path}: it exists and is no regular file")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
+
+    def __init__(self) -> None:
+        self.replaced: list[PathLike] = []
+        self._temporaries: dict[Path, tuple[PathLike, Path]] = {}
+
+    def new(self, path: PathLike) -> Path:
+        """An empty file of a temporary name beside `path`, with its ending; folders are created."""
         try:
-            yield temporary
-            os.replace(temporary, target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            target = Path(os.path.realpath(path))  # a link keeps pointing where it points
+        except ValueError as error:
+            raise OutputError(f"cannot write {shown(path)}: {one_line(error)}") from error
+        with _writing(path):
+            if target in self._temporaries:
+                raise OutputError(f"cannot write {path}: it would hold two results")
+            if target.exists() and not target.is_file():
+                raise OutputError(f"cannot write {path}: it exists and is no regular file")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f".{os.urandom(8).hex()}.part{target.suffix}")
+            self._temporaries[target] = path, temporary
+            temporary.touch(exist_ok=False)
+        return temporary
+
+    def __enter__(self) -> WholeFiles:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._take_places()
+        finally:
+            for _, temporary in self._temporaries.values():
+                with suppress(OSError):
+                    temporary.unlink()
+
+    def _take_places(self) -> None:
+        for target, (path, temporary) in self._temporaries.items():
+            with _writing(path):
+                if target.exists():
+                    self.replaced.append(path)
+                os.replace(temporary, target)
+
+
+@contextmanager
+def _writing(path: PathLike) -> Iterator[None]:
+    """Turns what the system says of a place into an OutputError."""
+    try:
+        yield
     except OSError as error:
         raise OutputError(
-            f"cannot write {path}: {one_line(error)}; choose a writable place"
+            f"cannot write {shown(path)}: {one_line(error)}; choose a writable place"
         ) from error
+
+
+@contextmanager
+def whole_file(path: PathLike) -> Iterator[Path]:
+    """Yield an empty file of a temporary name, which takes the place of `path` at the end.
+
+    It is as described in `WholeFiles`, and so are the errors; an OSError in the block is one, too.
+    """
+    with WholeFiles() as files, _writing(path):
+        yield files.new(path)
+
+
+def write_all(contents: Mapping[str, bytes | memoryview]) -> set[str]:
+    """Write several files as `WholeFiles`: all or, if one cannot be written, none.
+
+    Returns
+    -------
+    Which of them were there before and are replaced.
+    """
+    with WholeFiles() as files:
+        for path, content in contents.items():
+            with _writing(path):
+                files.new(path).write_bytes(content)
+    return {os.fspath(path) for path in files.replaced}
 
 
 def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
@@ -203,14 +302,6 @@ def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
     with whole_file(path) as temporary:
         temporary.write_bytes(data)
     return Path(path)
-
-
-def write_all(contents: Mapping[str, bytes]) -> set[str]:
-    """Write several files, and return which of them were there before; raises OutputError."""
-    there = {path for path in contents if os.path.lexists(path)}
-    for path, data in contents.items():
-        write_bytes(path, data)
-    return there
 
 
 def _load(fp: PathLike) -> Any:
