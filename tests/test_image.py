@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import os
 import struct
+import sys
+import threading
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from conftest import REPO
 
 from utils.errors import InputError, OutputError
 from utils.image import as_bgr, decode_picture, emit, read_image, read_picture, write_image
@@ -310,13 +315,26 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IEND", b"")
 
 
+def jpeg_header(width, height):
+    """A JPEG of one small picture that claims a size."""
+    data = bytearray(cv2.imencode(".jpg", BGR)[1])
+    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, height, width)
+    return bytes(data)
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
         (b"", "empty"),  # no bytes
         (b"text, not a picture", "no picture"),  # garbage
-        (b"\xff\xd8\xff\xe0", "a.jpg"),  # only a JPEG's start
-        (png_header(100_000, 100_000), "a.jpg"),  # 10 gigapixels claimed
+        (b"\xff\xd8\xff\xe0", "JPEG.*damaged"),  # only a JPEG's start
+        (png_header(100_000, 100_000), "PNG.*huge"),  # 10 gigapixels claimed
+        (jpeg_header(65_000, 65_000), "more pixels"),  # 4 gigapixels claimed
+        (tiff(BGR)[:100], "TIFF.*damaged|damaged TIFF"),  # the end is missing
+        (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "video.*frame"),  # MP4
+        (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01", "video.*frame"),  # WebM
+        (b"RIFF\0\0\1\0AVI LIST", "video.*frame"),  # AVI
+        (b'{"format": "face_reenactment parameters 1"}', "no picture"),  # for another option
     ],
 )
 def test_unreadable_content(tmp_path, content, message):
@@ -327,10 +345,54 @@ def test_unreadable_content(tmp_path, content, message):
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_folder(tmp_path):
-    for path in (tmp_path / "absent.jpg", tmp_path):
-        with pytest.raises(InputError, match="cannot read"):
-            read_image(path)
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("absent.jpg", "No such file.*check the path"),
+        ("", "name a file in it"),  # the folder
+        ("x" * 300, "too long"),
+        ("nul\0.jpg", r"nul\\x00\.jpg.*null byte"),
+        ("two\nlines.jpg", r"two\\nlines\.jpg"),
+        ("~nobody-of-that-name/a.jpg", "No such file"),
+    ],
+)
+def test_names_that_cannot_be_read(tmp_path, name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        read_image(f"{tmp_path}/{name}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_a_picture_from_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    content = cv2.imencode(".png", BGR)[1].tobytes()
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[content])
+    writer.start()
+    assert np.array_equal(read_image(tmp_path / "pipe"), BGR)
+    writer.join()
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+
+
+def test_heic_without_pillow_heif_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"a\.heic.*pip install -r requirements-heic\.txt"):
+        decode_picture(HEIC, "a.heic")
+    assert (REPO / "requirements-heic.txt").is_file()
+
+
+@pytest.mark.parametrize("number, turn", TURNS)
+def test_heic_with_pillow_heif(number, turn):
+    """Its own decoder has turned the picture."""
+    pillow_heif = pytest.importorskip("pillow_heif")
+    blocks = rng.integers(0, 256, (2, 3, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1)
+    file, stream = pillow_heif.from_bytes("BGR", (48, 32), blocks.tobytes()), io.BytesIO()
+    file.save(stream, exif=exif_of(number), quality=-1)
+    img = decode_picture(stream.getvalue(), "a.heic").bgr
+    assert np.abs(img[8::16, 8::16].astype(int) - turn(blocks)[8::16, 8::16]).max() < 12
+    with pytest.raises(InputError, match=r"a\.heic"):
+        decode_picture(stream.getvalue()[:-100], "a.heic")
 
 
 def test_large_picture(tmp_path):

@@ -5,14 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from utils.errors import AssetError, OutputError
-from utils.io import _dump, _load, encode_npz, load_arrays, map_arrays, write_bytes
+from utils import io
+from utils.errors import AssetError, InputError, OutputError
+from utils.io import (
+    WholeFiles,
+    _dump,
+    _load,
+    encode_npz,
+    load_arrays,
+    map_arrays,
+    read_bytes,
+    write_all,
+    write_bytes,
+)
 
 PLAIN = {
     "array": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -214,6 +226,83 @@ def test_places_that_cannot_be_written(tmp_path):
         assert str(place) in str(caught.value)
         assert "\n" not in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["nul\0", "\ud800", "nul\0/below"])
+def test_names_that_cannot_be(tmp_path, name):
+    for act in (lambda path: write_bytes(path, b""), lambda path: write_all({path: b""})):
+        with pytest.raises(OutputError) as caught:
+            act(f"{tmp_path}/{name}")
+        assert str(caught.value).isprintable()
+    assert not any(tmp_path.iterdir())
+
+
+def test_several_files_appear_together(tmp_path):
+    old = write_bytes(tmp_path / "old", b"1")
+    new = tmp_path / "folder" / "new"
+    with WholeFiles() as files:
+        files.new(old).write_bytes(b"2")
+        files.new(new).write_bytes(b"2")
+        assert old.read_bytes() == b"1" and not new.exists()
+    assert old.read_bytes() == new.read_bytes() == b"2"
+    assert files.replaced == [old]
+    assert sorted(tmp_path.rglob("*")) == [new.parent, new, old]
+
+
+def test_write_all_says_what_it_replaces(tmp_path):
+    paths = [str(tmp_path / name) for name in "abc"]
+    assert write_all({paths[1]: b"1"}) == set()
+    assert write_all(dict.fromkeys(paths, memoryview(b"2"))) == {paths[1]}
+    assert [(tmp_path / name).read_bytes() for name in "abc"] == [b"2"] * 3
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "file/below",  # below a file
+        "folder",  # a folder
+        "./first",  # what is written already
+        "nul\0",
+    ],
+)
+def test_where_one_cannot_be_written_none_is(tmp_path, second):
+    (tmp_path / "folder").mkdir()
+    for name in ("first", "file"):
+        write_bytes(tmp_path / name, b"old")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match="cannot write"):
+        write_all({f"{tmp_path}/{name}": b"new" for name in ("first", "third", second)})
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "first").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), ValueError("x")])
+def test_what_stops_the_making_leaves_nothing(tmp_path, error):
+    with pytest.raises(type(error)), WholeFiles() as files:
+        files.new(tmp_path / "a").write_bytes(b"1")
+        files.new(tmp_path / "b")
+        raise error
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_pipes_are_read_to_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "_CHUNK", 1000)
+    content = bytes(range(256)) * 300
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=[content])
+    writer.start()
+    assert read_bytes(path) == content
+    writer.join()
+
+
+def test_what_has_no_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "_CHUNK", 1000)
+    monkeypatch.setattr(io, "MAX_INPUT", 5000)
+    assert len(read_bytes(write_bytes(tmp_path / "a", bytes(5000)))) == 5000
+    with pytest.raises(InputError, match="more than"):
+        read_bytes(write_bytes(tmp_path / "a", bytes(5001)))
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")

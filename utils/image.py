@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from utils.errors import InputError, OutputError
-from utils.io import PathLike, one_line, read_bytes, shown, write_bytes
+from utils.io import DAMAGED, PathLike, one_line, read_bytes, shown, write_bytes
 from utils.metadata import (
-    DAMAGED,
+    MALFORMED,
     TURNS,
     Metadata,
     TiffDirectory,
@@ -56,6 +56,7 @@ _OVERSHOOT = 1.25  # of the range, that float pixels may have
 _UNSIGNED, _SIGNED = 1, 2  # integers, as TIFF tells kinds of samples
 _SEPARATE = 2  # planes of a TIFF; OpenCV misreads them where they are deeper than 8 bits
 _FLIPS = {(True, False): 1, (False, True): 0, (True, True): -1}  # left to right, top to bottom
+_MATROSKA = b"\x1aE\xdf\xa3"  # how its files begin, and those of WebM
 _HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -178,7 +179,7 @@ def _uniform(content: bytes) -> bytes:
         bits, planes = tiff.number(tiff.BITS), tiff.number(tiff.PLANAR)
         kind = tiff.number(tiff.SAMPLES, default=0)  # early releases of OpenCV do not say it
         upright = tiff.with_orientation(1).data  # OpenCV turns TIFF files, whatever the flags
-    except DAMAGED as error:
+    except MALFORMED as error:
         raise ValueError(f"it is a damaged TIFF file: {one_line(error)}") from error
     if kind == _SIGNED or (kind == _UNSIGNED and bits > 16):
         sign = "signed" if kind == _SIGNED else "unsigned"
@@ -221,19 +222,19 @@ def _turned(img: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _decode_other(content: bytes) -> Picture:
-    """A picture that OpenCV does not know; raises ValueError with a hint."""
-    brands = content[8:16] if content[4:8] == b"ftyp" else b""
+    """A picture that OpenCV does not decode; raises ValueError with a hint."""
+    brand = content[8:12] if content[4:8] == b"ftyp" else b""
     if not content:
         raise ValueError("it is empty")
-    if brands[:4] in _HEIC_BRANDS and b"avif" not in content[16:64]:
+    if brand in _HEIC_BRANDS and b"avif" not in content[16:64]:
         return _decode_heic(content)
-    if brands[:4] in (b"avif", b"avis"):
+    if brand in (*_HEIC_BRANDS, b"avif", b"avis"):
         raise ValueError("this release of OpenCV cannot decode AVIF; convert it to PNG")
-    if brands or content[:4] == b"\x1aE\xdf\xa3" or content[8:12] == b"AVI ":
+    if brand or content[:4] == _MATROSKA or content[8:12] == b"AVI ":
         raise ValueError("it is a video; give a picture, such as one of its frames")
-    raise ValueError(
-        "it is no picture that OpenCV can decode; give a JPEG, PNG, WebP, BMP, TIFF, …"
-    )
+    if form := format_of(content):
+        raise ValueError(f"this {form.upper()} is damaged, huge, or of a kind unknown to OpenCV")
+    raise ValueError("it is no picture that OpenCV knows; give a JPEG, PNG, WebP, BMP, TIFF, …")
 
 
 def _decode_heic(content: bytes) -> Picture:
@@ -248,7 +249,7 @@ def _decode_heic(content: bytes) -> Picture:
         exif, icc, xmp = (heif.info.get(key) or b"" for key in ("exif", "icc_profile", "xmp"))
         exif = exif.removeprefix(b"Exif\0\0")
         return Picture(as_bgr(np.asarray(heif)), Metadata(exif=exif, icc=icc, xmp=xmp))
-    except (OSError, RuntimeError, SyntaxError) as error:
+    except (OSError, *DAMAGED) as error:
         raise ValueError(f"it is a damaged HEIC file: {one_line(error)}") from error
 
 

@@ -23,7 +23,7 @@ TURNS = {
     7: (True, True, True),
     8: (True, False, True),
 }
-DAMAGED = (struct.error, ValueError, LookupError)  # what a damaged part raises
+MALFORMED = (struct.error, ValueError, LookupError)  # what a damaged part raises
 
 _EXIF_PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
@@ -62,7 +62,7 @@ def find_metadata(data: bytes) -> Metadata:
     form = _FORMATS.get(format_of(data))
     try:
         return form.find(data) if form else Metadata()
-    except DAMAGED:
+    except MALFORMED:
         return Metadata()
 
 
@@ -83,7 +83,7 @@ def upright_exif(exif: bytes) -> bytes:
     """EXIF with the orientation 1 and without a thumbnail; empty if it is damaged."""
     try:
         return TiffDirectory(exif).with_orientation(1).alone().data
-    except DAMAGED:
+    except MALFORMED:
         return b""
 
 
@@ -91,7 +91,7 @@ def upright_exif(exif: bytes) -> bytes:
 
 
 class TiffDirectory:
-    """The first directory of a TIFF or BigTIFF structure; raises one of `DAMAGED`."""
+    """The first directory of a TIFF or BigTIFF structure; raises one of `MALFORMED`."""
 
     ORIENTATION, BITS, PLANAR, SAMPLES, XMP, ICC = 274, 258, 284, 339, 700, 34675
     _NUMBERS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}  # by the field's type
@@ -193,7 +193,7 @@ def _described(exif: bytes, icc: bytes, xmp: bytes) -> Metadata:
     exif = exif[len(_EXIF_PREFIX) :] if exif.startswith(_EXIF_PREFIX) else exif
     try:
         return Metadata(TiffDirectory(exif).orientation, exif, icc, xmp)
-    except DAMAGED:
+    except MALFORMED:
         return Metadata(icc=icc, xmp=xmp)
 
 
