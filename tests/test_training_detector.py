@@ -18,13 +18,16 @@ from conftest import noise  # noqa: E402
 from FaceBoxes.models.faceboxes import FaceBoxesNet  # noqa: E402
 from FaceBoxes.utils.box_utils import decode  # noqa: E402
 from FaceBoxes.utils.prior_box import prior_boxes  # noqa: E402
-from training import calibrate_faceboxes as calibrate  # noqa: E402
-from training import compose_scenes as compose  # noqa: E402
-from training import distillation, train_faceboxes  # noqa: E402
-from training import evaluate_faceboxes as evaluate  # noqa: E402
-from training.composition import Person  # noqa: E402
-from training.detection import Detector, match_boxes, pairwise_iou, to_input  # noqa: E402
-from training.label_faces import boxes_of_view, consensus  # noqa: E402
+from training.detector import (  # noqa: E402
+    calibrate,
+    distillation,
+    evaluate,  # noqa: E402
+    train,
+)
+from training.detector import compose_scenes as compose  # noqa: E402
+from training.detector.composition import Person  # noqa: E402
+from training.detector.detection import Detector, match_boxes, pairwise_iou, to_input  # noqa: E402
+from training.detector.label import boxes_of_view, consensus  # noqa: E402
 from training.pictures import add_bytes  # noqa: E402
 
 NO_BOXES = np.zeros((0, 4))
@@ -364,8 +367,6 @@ def test_sizes_are_squares_or_both_sides(text, size):
     assert compose.parse_size(text) == size
 
 
-
-
 def test_the_label_of_a_scene():
     """What is all but gone was not put there."""
     found = boxes([12, 10, 60, 62])
@@ -408,7 +409,7 @@ THERE, ELSEWHERE = [10, 10, 60, 60], [100, 10, 150, 60]
 )
 def test_disputed_places(put, found, kind, expected):
     label = {"put": boxes(*put).tolist(), "found": boxes(*found).tolist(), "kind": kind}
-    areas = train_faceboxes.disputed(label)
+    areas = train.disputed(label)
     assert areas.tolist() == expected and areas.shape == (len(expected), 4)
 
 
@@ -440,22 +441,22 @@ def test_areas_stay_on_their_pixels(mirrored, side, zoom):
     picture[20:60, 30:50] = 255
     areas = np.array([[30, 20, 50, 60]])
     corner = (0, 0) if side == 192 else (8, 12)
-    shown, moved = train_faceboxes.augment(Still(mirrored, corner), picture, areas, side, zoom)
+    shown, moved = train.augment(Still(mirrored, corner), picture, areas, side, zoom)
     y, x = np.nonzero(shown[..., 0] > 127)
     np.testing.assert_allclose(moved, [[x.min(), y.min(), x.max() + 1, y.max() + 1]], atol=1)
     assert shown.shape == (side, side, 3)
 
 
 def test_mirroring_boxes_twice_is_the_identity():
-    once = train_faceboxes.mirror(FACES, 256)
-    assert np.array_equal(train_faceboxes.mirror(once, 256), FACES)
+    once = train.mirror(FACES, 256)
+    assert np.array_equal(train.mirror(once, 256), FACES)
     np.testing.assert_allclose(once[0], [196, 30, 236, 80])
 
 
 def test_batches_of_scenes(tmp_path):
     scene_tar(tmp_path, "train_96_000.tar")
-    cfg = train_faceboxes.TrainConfig(sides=(64,), batch_pixels=2 * 64 * 64)
-    scenes = train_faceboxes.Scenes(tmp_path, cfg, seed=0)
+    cfg = train.TrainConfig(sides=(64,), batch_pixels=2 * 64 * 64)
+    scenes = train.Scenes(tmp_path, cfg, seed=0)
     stream = iter(scenes)
     pictures, counts = next(stream)
     assert pictures.shape == (2, 64, 64, 3) and pictures.dtype == torch.uint8
@@ -468,7 +469,7 @@ def test_batches_of_scenes(tmp_path):
 
 def test_training_without_scenes_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="no train_"):
-        next(iter(train_faceboxes.Scenes(tmp_path, train_faceboxes.TrainConfig(), 0)))
+        next(iter(train.Scenes(tmp_path, train.TrainConfig(), 0)))
 
 
 @pytest.mark.parametrize(
@@ -482,8 +483,8 @@ def test_training_without_scenes_says_so(tmp_path):
     ],
 )
 def test_learning_rate_of_the_detector(step, progress, share):
-    cfg = train_faceboxes.TrainConfig(warmup_steps=200, final_share=0.005)
-    rate = train_faceboxes.learning_rate(cfg, step, progress)
+    cfg = train.TrainConfig(warmup_steps=200, final_share=0.005)
+    rate = train.learning_rate(cfg, step, progress)
     assert rate == pytest.approx(cfg.learning_rate * share)
 
 
@@ -498,13 +499,13 @@ def same_tensors(a, b):
 
 
 def test_resumed_run_goes_on_as_if_never_stopped(net, tmp_path):
-    cfg = train_faceboxes.TrainConfig(warmup_steps=2)
-    run = train_faceboxes.Run(cfg, tmp_path, "cpu", net)
+    cfg = train.TrainConfig(warmup_steps=2)
+    run = train.Run(cfg, tmp_path, "cpu", net)
     run.net.train()
     run.learn(random_batch(0), 0.1)
     run.elapsed = 12.5
     run.save()
-    resumed = train_faceboxes.Run(cfg, tmp_path, "cpu", net)
+    resumed = train.Run(cfg, tmp_path, "cpu", net)
     resumed.resume()
     resumed.net.train()
     assert (resumed.step, resumed.elapsed) == (1, 12.5)
@@ -518,29 +519,29 @@ def test_resumed_run_goes_on_as_if_never_stopped(net, tmp_path):
 
 
 def test_a_run_without_checkpoint_starts_anew(net, tmp_path):
-    run = train_faceboxes.Run(train_faceboxes.TrainConfig(), tmp_path, "cpu", net)
+    run = train.Run(train.TrainConfig(), tmp_path, "cpu", net)
     run.resume()
     assert (run.step, run.elapsed) == (0, 0.0)
 
 
 def test_a_run_starts_from_given_weights_unless_it_resumes(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / "given.pth")
-    cfg = train_faceboxes.TrainConfig(seed=5)
-    run = train_faceboxes.Run(cfg, tmp_path, "cpu", net, tmp_path / "given.pth")
+    cfg = train.TrainConfig(seed=5)
+    run = train.Run(cfg, tmp_path, "cpu", net, tmp_path / "given.pth")
     assert same_tensors(run.net.state_dict(), net.state_dict())
     assert same_tensors(run.averaged.state, net.state_dict())
     run.net.train()
     run.learn(random_batch(0), 0.1)
     run.save()
-    resumed = train_faceboxes.Run(cfg, tmp_path, "cpu", net, tmp_path / "given.pth")
+    resumed = train.Run(cfg, tmp_path, "cpu", net, tmp_path / "given.pth")
     resumed.resume()
     assert same_tensors(resumed.net.state_dict(), run.net.state_dict())
     assert not same_tensors(resumed.net.state_dict(), net.state_dict())
 
 
 def test_learning_brings_a_student_nearer_to_its_teacher(net, tmp_path):
-    cfg = train_faceboxes.TrainConfig(seed=1, warmup_steps=1)
-    run = train_faceboxes.Run(cfg, tmp_path, "cpu", net)
+    cfg = train.TrainConfig(seed=1, warmup_steps=1)
+    run = train.Run(cfg, tmp_path, "cpu", net)
     run.net.train()
     first, *_, last = (run.learn(random_batch(0), 0.0) for _ in range(12))
     assert last.scores < 0.5 * first.scores and last.boxes < first.boxes
@@ -549,7 +550,7 @@ def test_learning_brings_a_student_nearer_to_its_teacher(net, tmp_path):
 
 def test_log_has_one_header(tmp_path, capsys):
     for row in ({"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}):
-        train_faceboxes.append_log(tmp_path / "log.csv", row)
+        train.append_log(tmp_path / "log.csv", row)
     assert (tmp_path / "log.csv").read_text().split() == ["step,loss", "1,0.5", "2,0.25"]
     assert "step=2 loss=0.25" in capsys.readouterr().out
 
@@ -707,11 +708,11 @@ def segment(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
-    monkeypatch.delitem(sys.modules, "training.segment_people", raising=False)
-    import training.segment_people as module
+    monkeypatch.delitem(sys.modules, "training.detector.segment_people", raising=False)
+    import training.detector.segment_people as module
 
     yield module
-    sys.modules.pop("training.segment_people", None)
+    sys.modules.pop("training.detector.segment_people", None)
 
 
 def test_person_mask_is_the_larger_opinion(segment):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import noise
 
-from training import composition as comp
-from training import landmarks as lm
-from training.label import CROP, EXTENT, MIN_FACE, crop_face, person_of
+from training.detector import composition as comp
 from training.pictures import add_bytes, decode_picture, iterate_files, iterate_pictures
+from training.regressor import landmarks as lm
+from training.regressor.label import CROP, EXTENT, MIN_FACE, crop_face, person_of
 
 
 class Fixed:

@@ -17,7 +17,9 @@ pytest.importorskip("scipy", reason="scipy is not installed: the eyelids' curves
 from conftest import noise, random_module  # noqa: E402
 
 from models.mobilenet_v1 import MobileNet  # noqa: E402
-from training import (  # noqa: E402
+from training.average import Average  # noqa: E402
+from training.pictures import add_bytes  # noqa: E402
+from training.regressor import (  # noqa: E402
     augment,
     evaluate,
     eyelids,
@@ -27,11 +29,9 @@ from training import (  # noqa: E402
     train_tddfa,
     widen,
 )
-from training.average import Average  # noqa: E402
-from training.faces import MIRROR, Faces, Samples, normalise, shrink  # noqa: E402
-from training.geometry import CROP, Fit, Model  # noqa: E402
-from training.landmarks import EYE_CORNERS, EYES, LIPS, LOWER_LID, UPPER_LID  # noqa: E402
-from training.pictures import add_bytes  # noqa: E402
+from training.regressor.faces import MIRROR, Faces, Samples, normalise, shrink  # noqa: E402
+from training.regressor.geometry import CROP, Fit, Model  # noqa: E402
+from training.regressor.landmarks import EYE_CORNERS, EYES, LIPS, LOWER_LID, UPPER_LID  # noqa: E402
 from utils.tddfa_util import similar_transform  # noqa: E402
 
 STILL = augment.AugmentConfig(
@@ -847,9 +847,9 @@ def test_resumed_trainer_goes_on_as_if_never_stopped(trainer, tmp_path):
 
 
 def test_average_is_exported_as_it_was_measured(trainer, tmp_path, monkeypatch):
-    """Trainer.evaluate -> training.export -> both files give the averaged network's outputs."""
+    """Trainer.evaluate -> export -> both files give the averaged network's outputs."""
     pytest.importorskip("onnx", reason="onnx is not installed: no network can be exported")
-    from training import export
+    from training.regressor import export
 
     one = trainer()
     trained = random_module(torch, lambda: train_tddfa.MobileNet(0.125, 64))

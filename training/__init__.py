@@ -1,1 +1,1 @@
-"""How the data that ship with the project are made."""
+"""How the data and the weights that ship with the project are made."""

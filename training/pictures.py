@@ -15,13 +15,17 @@ def iterate_files(tar_fp: str | Path) -> Iterator[tuple[str, bytes]]:
     """Yield ``(member name, content)`` of every file of a tar, in the tar's order."""
     with tarfile.open(tar_fp) as tar:
         for member in tar:
-            if member.isfile():
-                yield member.name, tar.extractfile(member).read()
+            content = tar.extractfile(member)
+            if content:  # None for a folder
+                yield member.name, content.read()
 
 
 def decode_picture(data: bytes, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
     """A uint8 picture from a file's content: (H, W, 3) BGR, or as `flags` of cv2.imdecode say."""
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if picture is None:
+        raise ValueError(f"these {len(data)} bytes are no picture that OpenCV reads")
+    return picture
 
 
 def iterate_pictures(tar_fp: str | Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -1,6 +1,6 @@
 """One table: regressors beside each other on the same held-out faces and landmarks.
 
-    python -m training.evaluate --labels LABELS --fits FITS \
+    python -m training.regressor.evaluate --labels LABELS --fits FITS \
         --original weights/mb05_120x120.pth 3DDFA/configs/param_mean_std_62d_120x120.pkl \
         --ours weights/mb1_120x120.onnx weights/mb1_param_mean_std.npz
 
@@ -25,10 +25,10 @@ from torch import Tensor
 from models.export import NetworkSpec
 from models.mobilenet_v1 import MobileNet
 from models.networks import open_network
-from training.faces import Faces
-from training.fit import WHEEL_HELP, load_basel
-from training.geometry import Model, with_eyelids
-from training.measure import COLUMNS, held_out, landmarks_of, predict, summary
+from training.regressor.faces import Faces
+from training.regressor.fit import WHEEL_HELP, load_basel
+from training.regressor.geometry import Model, with_eyelids
+from training.regressor.measure import COLUMNS, held_out, landmarks_of, predict, summary
 from utils.io import load_arrays
 
 

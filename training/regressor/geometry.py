@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-CROP = 192  # side of a stored crop, pixels (training.label)
+CROP = 192  # side of a stored crop, pixels (training.regressor.label)
 PIXEL = 1.2  # stored-crop pixels per pixel of the network's 120-pixel crop, typically
 
 

@@ -1,6 +1,6 @@
 """Turn a training run's averaged weights into the files that are shipped.
 
-    python -m training.export --run RUN --name reenact_mb05
+    python -m training.regressor.export --run RUN --name reenact_mb05
 
 writes ``weights/NAME_120x120.onnx`` (dynamic batch), ``weights/NAME_120x120.pth`` ({'state_dict':
 …}, the head named ``fc_param`` as in the original's checkpoints) and

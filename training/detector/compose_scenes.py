@@ -13,8 +13,8 @@ A shard appears under its name only when it is complete; shards that exist are n
 
 Usage::
 
-    python -m training.compose_scenes --data DIR_OF_TARS --labels faces.json --masks masks.tar \
-        --weights FaceBoxesProd.pth --out scenes/ --shards 20
+    python -m training.detector.compose_scenes --data DIR_OF_TARS --labels faces.json \
+        --masks masks.tar --weights FaceBoxesProd.pth --out scenes/ --shards 20
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import tarfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +31,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training import composition as comp
-from training.composition import Person, Rng
-from training.detection import Detector
+from training.detector import composition as comp
+from training.detector.composition import Person, Rng
+from training.detector.detection import Detector
 from training.pictures import add_bytes, decode_picture, iterate_files
 
 
@@ -104,7 +105,7 @@ class Library:
         }
 
     @staticmethod
-    def _by_set(keys) -> dict[str, list[str]]:
+    def _by_set(keys: Iterable[str]) -> dict[str, list[str]]:
         sets: dict[str, list[str]] = {}
         for key in sorted(keys):
             sets.setdefault(key.split("/")[0], []).append(key)
@@ -114,7 +115,9 @@ class Library:
         """(H, W, 3) uint8 BGR."""
         return decode_picture(self.pictures[key])
 
-    def background(self, rng: Rng, size: Size, shares=(0.35, 1.0)) -> np.ndarray:
+    def background(
+        self, rng: Rng, size: Size, shares: tuple[float, float] = (0.35, 1.0)
+    ) -> np.ndarray:
         """Part of a scene without faces, of that size."""
         key = self.backgrounds[rng.integers(len(self.backgrounds))]
         return comp.random_crop(rng, self.picture(key), *size, shares)
@@ -301,7 +304,7 @@ def parse_size(text: str) -> Size:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the four tars")
-    parser.add_argument("--labels", type=Path, required=True, help="what label_faces wrote")
+    parser.add_argument("--labels", type=Path, required=True, help="what label wrote")
     parser.add_argument("--masks", type=Path, required=True, help="what segment_people wrote")
     parser.add_argument("--weights", required=True, help="state dict of the teaching detector")
     parser.add_argument("--out", type=Path, required=True, help="folder for the shards")

@@ -1,6 +1,6 @@
 """Label the training pictures: MediaPipe's 478 landmarks and a roomy face crop of each.
 
-    python -m training.label --tars lfw_imfdb.tar utkface.tar portraits.tar --out LABELS
+    python -m training.regressor.label --tars lfw_imfdb.tar utkface.tar portraits.tar --out LABELS
 
 Needs ``mediapipe==0.10.21`` (its models are inside the wheel), OpenCV and numpy; no torch.
 Every picture with one findable face gives a row of

@@ -12,8 +12,8 @@ command again resumes.
 
 Usage::
 
-    python -m training.train_faceboxes --scenes scenes/ --teacher FaceBoxesProd.pth --out run/
-    python -m training.train_faceboxes --scenes scenes/ --teacher FaceBoxesProd.pth --out tuned/ \
+    python -m training.detector.train --scenes scenes/ --teacher FaceBoxesProd.pth --out run/
+    python -m training.detector.train --scenes scenes/ --teacher FaceBoxesProd.pth --out tuned/ \
         --minutes 45 --from-weights FaceBoxes/weights/reenact_faceboxes.pth
 """
 
@@ -36,10 +36,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from FaceBoxes.models.faceboxes import FaceBoxesNet
 from FaceBoxes.utils.prior_box import prior_boxes
 from training.average import Average
-from training.composition import log_uniform, resize, tone
-from training.detection import Detector, match_boxes, to_input
-from training.distillation import Losses, distillation_losses, touching
-from training.evaluate_faceboxes import load_scenes, on_scenes
+from training.detector.composition import log_uniform, resize, tone
+from training.detector.detection import Detector, match_boxes, to_input
+from training.detector.distillation import Losses, distillation_losses, touching
+from training.detector.evaluate import load_scenes, on_scenes
 from training.pictures import decode_picture, iterate_files
 
 # Pictures (B, S, S, 3) uint8 BGR, and (B, P) bool, which anchors of each count.
@@ -171,7 +171,8 @@ class Run:
         torch.manual_seed(cfg.seed)
         self.cfg, self.out, self.device = cfg, out, device
         self.teacher = teacher.eval().to(device)
-        self.net = FaceBoxesNet().to(device, memory_format=torch.channels_last)
+        self.net = FaceBoxesNet().to(device)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if from_weights:
             state = torch.load(from_weights, map_location=device, weights_only=True)
             self.net.load_state_dict(state)

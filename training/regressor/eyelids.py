@@ -13,8 +13,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from training.geometry import Fit, Model
-from training.landmarks import EYE_CORNERS, LOWER_LID, UPPER_LID
+from training.regressor.geometry import Fit, Model
+from training.regressor.landmarks import EYE_CORNERS, LOWER_LID, UPPER_LID
 
 MAX_YAW = 0.35  # sine of the largest yaw to learn from
 SOFT = 3_000.0  # µm over which the lid's move is smoothed along the lid, away from its edge

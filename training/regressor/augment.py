@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from training.geometry import CROP
+from training.regressor.geometry import CROP
 
 SIZE = 120
 

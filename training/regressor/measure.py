@@ -8,9 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.faces import Faces, normalise, shrink
-from training.geometry import Model
-from training.landmarks import EYES, LIPS, correlation_and_slope, eye_opening, mouth_opening
+from training.regressor.faces import Faces, normalise, shrink
+from training.regressor.geometry import Model
+from training.regressor.landmarks import (
+    EYES,
+    LIPS,
+    correlation_and_slope,
+    eye_opening,
+    mouth_opening,
+)
 
 COLUMNS = ("mean", "lips", "eyes", "mouth_corr", "mouth_slope", "eyes_corr", "eyes_slope")
 

@@ -6,13 +6,15 @@ The masks are (H, W) uint8 PNGs, 255 = person, in a tar, named like the pictures
 
 Usage::
 
-    python -m training.segment_people --data DIR_OF_TARS --labels faces.json --out masks.tar
+    python -m training.detector.segment_people --data DIR_OF_TARS --labels faces.json \
+        --out masks.tar
 """
 
 import argparse
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mediapipe as mp
@@ -26,7 +28,7 @@ BORDER = 0.25  # of the long side: the network expects to see more than a tight 
 MIN_COVER = 0.85  # a mask must cover this share of the labelled face
 
 
-def person_mask(segmenter, picture: np.ndarray) -> np.ndarray:
+def person_mask(segmenter: Any, picture: np.ndarray) -> np.ndarray:
     """Soft mask (H, W) uint8 of the people in a picture (H, W, 3) uint8 BGR.
 
     The larger of two opinions: on the picture as it is, and with its edges continued outwards.
@@ -52,7 +54,7 @@ def covers_face(mask: np.ndarray, box: list[float]) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the tars")
-    parser.add_argument("--labels", type=Path, required=True, help="what label_faces wrote")
+    parser.add_argument("--labels", type=Path, required=True, help="what label wrote")
     parser.add_argument("--out", type=Path, required=True, help="tar to write")
     args = parser.parse_args()
     labels, kept = json.loads(args.labels.read_text()), 0

@@ -5,7 +5,7 @@ The graph takes (1, 3, H, W) float32 BGR minus the mean, of any height and width
 
 Usage::
 
-    python -m training.export_faceboxes --weights run/faceboxes.pth --out weights/faceboxes
+    python -m training.detector.export --weights run/faceboxes.pth --out weights/faceboxes
 """
 
 from __future__ import annotations

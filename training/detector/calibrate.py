@@ -6,7 +6,7 @@ faces.  The threshold's logit is subtracted from the biases of all face scores.
 
 Usage::
 
-    python -m training.calibrate_faceboxes --weights run/faceboxes.pth --scenes choice/ \
+    python -m training.detector.calibrate --weights run/faceboxes.pth --scenes choice/ \
         --out calibrated.pth
 """
 
@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.detection import Detector, match_boxes
-from training.evaluate_faceboxes import SAME_FACE_IOU, are_false, are_tall, load_scenes
+from training.detector.detection import Detector, match_boxes
+from training.detector.evaluate import SAME_FACE_IOU, are_false, are_tall, load_scenes
 
 RECALL = 0.96  # of the original's tall faces: a hundredth above the goal
 THRESHOLDS = np.arange(0.1, 0.96, 0.01)

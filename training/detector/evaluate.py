@@ -9,7 +9,7 @@ pictures go through the product's detector, which shrinks them: to the full size
 
 Usage::
 
-    python -m training.evaluate_faceboxes --ours faceboxes.pth --original FaceBoxesProd.pth \
+    python -m training.detector.evaluate --ours faceboxes.pth --original FaceBoxesProd.pth \
         --data DIR_OF_TARS --labels faces.json --scenes scenes/ --frames frames/ \
         --pictures DIR_OR_FILE ...
 """
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from FaceBoxes import FaceBoxes
-from training.detection import Detector, match_boxes, pairwise_iou
+from training.detector.detection import Detector, match_boxes, pairwise_iou
 from training.pictures import decode_picture, iterate_files, iterate_pictures
 
 # A picture (H, W, 3) uint8 BGR -> its boxes and scores (n, 5).
@@ -91,7 +91,7 @@ class Counts:
 
 def are_false(found: np.ndarray, known: np.ndarray) -> np.ndarray:
     """(n,) bool: which boxes (n, 5) overlap none of the known faces (m, 4)."""
-    return (pairwise_iou(found[:, :4], known) < ON_A_FACE_IOU).all(1)
+    return np.all(pairwise_iou(found[:, :4], known) < ON_A_FACE_IOU, axis=1)
 
 
 def are_tall(boxes: np.ndarray) -> np.ndarray:
@@ -197,9 +197,13 @@ def on_pictures(theirs: Find, full: Find, fast: Product, paths: list[Path]) -> l
             round(min(agreement(*pair).values(), default=0.0), 3)
             for pair in ((original, ours), (ours, quick))
         ]
-        counts = {"theirs": len(original), "ours": len(ours), "worst_iou": worst[0]}
+        counts: dict[str, str | float] = {
+            "theirs": len(original),
+            "ours": len(ours),
+            "worst_iou": worst[0],
+        }
         fast_counts = {"fast": len(quick), "iou_of_fast": worst[1], "looks": fast.looks[-1]}
-        rows.append({"picture": name} | counts | fast_counts)
+        rows.append({"picture": name, **counts, **fast_counts})
     return rows
 
 
@@ -235,7 +239,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--ours", nargs="+", required=True, help="our state dicts")
     parser.add_argument("--original", required=True, help="state dict of the original")
     parser.add_argument("--data", type=Path, required=True, help="folder of the tars")
-    parser.add_argument("--labels", type=Path, required=True, help="what label_faces wrote")
+    parser.add_argument("--labels", type=Path, required=True, help="what label wrote")
     parser.add_argument("--scenes", type=Path, required=True, help="folder of the val_* shards")
     parser.add_argument("--frames", type=Path, help="folder of val_* shards as large as frames")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="more: files, folders")

@@ -8,7 +8,8 @@ finds only at some becomes an area to ignore.  Written as JSON::
 
 Usage::
 
-    python -m training.label_faces --data DIR_OF_TARS --weights FaceBoxesProd.pth --out faces.json
+    python -m training.detector.label --data DIR_OF_TARS --weights FaceBoxesProd.pth \
+        --out faces.json
 """
 
 import argparse
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from training.detection import Detector, pairwise_iou
+from training.detector.detection import Detector, pairwise_iou
 from training.pictures import iterate_pictures
 
 
@@ -74,7 +75,8 @@ def consensus(views: list[np.ndarray]) -> tuple[list, list]:
     faces : mean boxes of what every view scores above 0.5 at about the same place
     ignore : boxes of everything else
     """
-    faces, ignore = [], []
+    faces: list[list[float]] = []
+    ignore: list[list[float]] = []
     rest = np.concatenate(views)
     origin = np.concatenate([np.full(len(view), i) for i, view in enumerate(views)])
     while len(rest):
@@ -110,14 +112,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    detector, labels = Detector(args.weights), {}
+    detector = Detector(args.weights)
+    labels: dict[str, dict] = {}
     for tar_name, views in VIEWS.items():
         labels |= label_tar(
             detector, args.data / f"{tar_name}.tar", views, random.Random(args.seed)
         )
     args.out.write_text(json.dumps(labels))
-    faces = sum(len(label["faces"]) for label in labels.values())
-    print(f"{len(labels)} pictures, {faces} faces -> {args.out}")
+    count = sum(len(label["faces"]) for label in labels.values())
+    print(f"{len(labels)} pictures, {count} faces -> {args.out}")
 
 
 if __name__ == "__main__":

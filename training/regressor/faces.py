@@ -10,15 +10,22 @@ import numpy as np
 import torch
 from torch.utils.data import IterableDataset
 
-from training.augment import SIZE, AugmentConfig, Degrader, network_matrix, pose_in_roi, roi_matrix
-from training.geometry import CROP
-from training.landmarks import eye_opening, mouth_opening
+from training.regressor.augment import (
+    SIZE,
+    AugmentConfig,
+    Degrader,
+    network_matrix,
+    pose_in_roi,
+    roi_matrix,
+)
+from training.regressor.geometry import CROP
+from training.regressor.landmarks import eye_opening, mouth_opening
 
 MIRROR = np.array([[-1, 0, CROP - 1], [0, 1, 0], [0, 0, 1]], np.float64)
 
 
 class Faces:
-    """What ``training.label`` and ``training.fit`` wrote, cut to usable faces of one split.
+    """What ``label`` and ``fit`` wrote, cut to usable faces of one split.
 
     crops: (n, 192, 192, 3) uint8, memory-mapped; ``index`` selects its rows; the other arrays are
     already selected. Arrays with a leading 2 hold the face as it is and mirrored.

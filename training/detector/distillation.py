@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from FaceBoxes.utils.box_utils import CENTER_VARIANCE, SIZE_VARIANCE
-from training.detection import pairwise_iou
+from training.detector.detection import pairwise_iou
 
 TRACE = 0.05  # the score from which the teacher's box for an anchor is worth learning
 LARGEST_LOGIT = 9.0  # a teacher's certainty beyond this is not worth following
@@ -88,4 +88,4 @@ def touching(priors: np.ndarray, areas: np.ndarray) -> np.ndarray:
     centers, halves = priors[:, None, :2], priors[:, 2:] / 2
     within = ((centers > areas[None, :, :2]) & (centers < areas[None, :, 2:])).all(-1)
     corners = np.concatenate([priors[:, :2] - halves, priors[:, :2] + halves], 1)
-    return (within | (pairwise_iou(corners, areas) > 0.2)).any(1)
+    return np.any(within | (pairwise_iou(corners, areas) > 0.2), axis=1)

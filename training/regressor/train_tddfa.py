@@ -1,15 +1,15 @@
 """Train the regressor: MobileNet-V1 -> 12 pose + 40 shape + 12 expression parameters.
 
-    python -m training.train_tddfa --labels LABELS --fits FITS --scenes scenes.tar --out RUN \
-        --widen 0.5 --minutes 75
+    python -m training.regressor.train_tddfa --labels LABELS --fits FITS --scenes scenes.tar \
+        --out RUN --widen 0.5 --minutes 75
 
-or, with one process for each core or GPU, ``torchrun --nproc-per-node 2 -m training.train_tddfa
-…``.
+or, with one process for each core or GPU,
+``torchrun --nproc-per-node 2 -m training.regressor.train_tddfa …``.
 
 The schedule follows the clock: whatever the machine, the learning rate ends at zero after
 ``--minutes``. Run the same command again to resume from ``RUN/last.pt``. Progress goes to
-``RUN/log.txt``; ``RUN/average.pt`` holds the averaged weights so far (``training.export`` turns
-them into the shipped files).
+``RUN/log.txt``; ``RUN/average.pt`` holds the averaged weights so far, which
+``training.regressor.export`` turns into the shipped files.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from models.mobilenet_v1 import MobileNet
-from training.augment import AugmentConfig
 from training.average import Average
-from training.faces import Faces, Samples, normalise, shrink
-from training.fit import WHEEL_HELP, load_basel
-from training.geometry import Model, with_eyelids
-from training.landmarks import EYES, LIPS, LOWER_LID, UPPER_LID
-from training.measure import held_out, landmarks_of, one_line, predict, summary
 from training.pictures import iterate_pictures
-from training.widen import load_start
+from training.regressor.augment import AugmentConfig
+from training.regressor.faces import Faces, Samples, normalise, shrink
+from training.regressor.fit import WHEEL_HELP, load_basel
+from training.regressor.geometry import Model, with_eyelids
+from training.regressor.landmarks import EYES, LIPS, LOWER_LID, UPPER_LID
+from training.regressor.measure import held_out, landmarks_of, one_line, predict, summary
+from training.regressor.widen import load_start
 
 SHAPE, EXP = slice(12, 52), slice(52, None)  # places in the parameter vector
 PIXELS = 4.5e-4  # ROI pixels per µm of a typical face: puts model-frame errors on the pixel scale
@@ -272,7 +272,7 @@ class Trainer:
 
     def run(self) -> None:
         """Train until the time is used up."""
-        limit, stage = 60 * self.args.minutes, None
+        limit, stage = 60 * self.args.minutes, Stage(0.0, 0)  # none yet
         tick, evaluated = time.monotonic(), self.elapsed
         while self.elapsed < limit:
             progress = self.elapsed / limit

@@ -1,6 +1,6 @@
-"""Turn the landmarks of ``training.label`` into the regressor's targets.
+"""Turn the landmarks of ``training.regressor.label`` into the regressor's targets.
 
-    python -m training.fit --labels LABELS --out FITS
+    python -m training.regressor.fit --labels LABELS --out FITS
 
 1. Correspondences: which of the Basel model's 53,215 vertices each MediaPipe landmark lies on
    (``correspondence.npz``: vertex (468,) int32, weight (468,) float32).
@@ -26,9 +26,9 @@ from torch import Tensor
 
 from bfm.basel import read_wheel
 from bfm.provision import wheel_file
-from training.eyelids import learn_eyelids, spread_eyelids
-from training.geometry import CROP, PIXEL, Fit, Model, fit_all, with_eyelids
-from training.landmarks import (
+from training.regressor.eyelids import learn_eyelids, spread_eyelids
+from training.regressor.geometry import CROP, PIXEL, Fit, Model, fit_all, with_eyelids
+from training.regressor.landmarks import (
     EYES,
     LIPS,
     MEDIAPIPE_OF_68,

@@ -1,0 +1,1 @@
+"""How the face detector is taught, measured and exported; one module for each step."""

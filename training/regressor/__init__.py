@@ -1,0 +1,1 @@
+"""How the regressor is taught, measured and exported; one module for each step."""
