@@ -12,10 +12,20 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from conftest import REPO
+from conftest import REPO, noise
 
 from utils.errors import InputError, OutputError
-from utils.image import as_bgr, decode_picture, emit, read_image, read_picture, write_image
+from utils.image import (
+    SUFFIXES,
+    as_bgr,
+    decode_picture,
+    emit,
+    encode_image,
+    read_image,
+    read_picture,
+    write_image,
+)
+from utils.metadata import Metadata, attach_metadata, find_metadata
 
 rng = np.random.default_rng(0)
 BGR = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
@@ -431,6 +441,70 @@ def test_write_errors_leave_nothing(tmp_path, name):
     with pytest.raises(OutputError, match="cannot write"):
         write_image(tmp_path / name, BGR)
     assert [p.name for p in tmp_path.iterdir()] == ["a.jpg"]
+
+
+WRITTEN = (
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".dib")
+    + (".jp2", ".ppm", ".pnm", ".pam", ".ras", ".sr")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", sorted({*WRITTEN, *SUFFIXES}))
+def test_every_ending_in_the_table_is_written_and_read(tmp_path, suffix):
+    img = noise(96, 128)
+    path = write_image(tmp_path / f"a{suffix.upper()}", img)
+    assert np.abs(read_image(path).astype(int) - img).mean() < (20 if suffix == ".gif" else 6)
+
+
+@pytest.mark.parametrize("suffix", ["", ".heic", ".xyz", ".obj", ".hdr", ".exr", ".pgm", "jpg"])
+def test_other_endings_are_refused_with_those_that_can_be_written(suffix):
+    with pytest.raises(OutputError, match=r"use one of \.jpg, .*\.jfif.*\.png"):
+        encode_image(BGR, suffix)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jfif", ".JPEG", ".webp", ".avif"])
+def test_quality(suffix):
+    if suffix not in SUFFIXES and suffix.lower() not in SUFFIXES:
+        pytest.skip(f"this release of OpenCV writes no {suffix}")
+    img = noise(96, 128)
+    low, high = (encode_image(img, suffix, quality) for quality in (20, 95))
+    assert len(low) < 0.7 * len(high)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_formats_without_quality_heed_none(suffix):
+    assert encode_image(BGR, suffix, 20) == encode_image(BGR, suffix)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_deep_pixels_are_kept_where_they_can_be(suffix):
+    assert np.array_equal(decode_picture(encode_image(BGR16, suffix), "a").original, BGR16)
+
+
+@pytest.mark.parametrize("suffix", [".bmp", ".webp", ".jpg"])
+def test_deep_pixels_become_bytes_elsewhere(suffix):
+    assert encode_image(BGR16, suffix) == encode_image((BGR16 >> 8).astype(np.uint8), suffix)
+
+
+def test_metadata_of_the_target_go_with_the_result(tmp_path):
+    """From a phone's upright JPEG to a PNG, a WebP and a JPEG that stand upright by themselves."""
+    icc = bytes(16) + b"RGB " + bytes(400)
+    (tmp_path / "a.jpg").write_bytes(attach_metadata(jpeg(BGR, exif_of(6)), Metadata(icc=icc)))
+    target = read_picture(tmp_path / "a.jpg")
+    for name in ("b.jpg", "b.png", "b.webp"):
+        result = read_picture(
+            write_image(tmp_path / name, target.bgr, metadata=target.metadata)
+        )
+        assert result.bgr.shape == (5, 4, 3)
+        assert result.metadata == (1, exif_of(1), icc, b"")
+
+
+@pytest.mark.parametrize("img, kept", [(BGR, b"RGB "), (ALPHA, b"RGB "), (BGR[..., 0], b"GRAY")])
+def test_a_profile_of_other_colours_is_left_out(img, kept):
+    for colours in (b"RGB ", b"GRAY", b"CMYK", b""):
+        icc = bytes(16) + colours + bytes(100)
+        found = find_metadata(encode_image(img, ".png", metadata=Metadata(icc=icc)))
+        assert found.icc == (icc if colours == kept else b"")
 
 
 def test_emit_writes_only_if_asked(tmp_path):

@@ -6,6 +6,7 @@ Bytes in, bytes out. Formats: JPEG, PNG, WebP and TIFF, read and written; AVIF a
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ MALFORMED = (struct.error, ValueError, LookupError)  # what a damaged part raise
 
 _EXIF_PREFIX = b"Exif\0\0"
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb"""(tiff:Orientation\s*(?:=\s*["']|>)\s*)[1-8]""")
 _ICC_PREFIX = b"ICC_PROFILE\0"
 _PNG_XMP = b"XML:com.adobe.xmp\0"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -69,11 +71,12 @@ def find_metadata(data: bytes) -> Metadata:
 def attach_metadata(data: bytes, metadata: Metadata) -> bytes:
     """A freshly encoded picture with metadata, as far as its format takes them.
 
-    The pixels being upright, the EXIF orientation becomes 1; and since they may be others than
-    those of the picture that the EXIF is from, its thumbnail is left out. TIFF files take no EXIF.
+    The pixels being upright, the orientation in EXIF and XMP becomes 1; and since they may be
+    others than those that the EXIF was made for, its thumbnail is left out. TIFF takes no EXIF.
     """
     form = _FORMATS.get(format_of(data))
-    metadata = Metadata(1, upright_exif(metadata.exif), metadata.icc, metadata.xmp)
+    xmp = _XMP_ORIENTATION.sub(rb"\g<1>1", metadata.xmp)
+    metadata = Metadata(1, upright_exif(metadata.exif), metadata.icc, xmp)
     if form is None or form.attach is None or metadata == Metadata():
         return data
     return form.attach(data, metadata)
