@@ -13,7 +13,7 @@ from reenactment.faces import Face
 from reenactment.scene import Look, Scene
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
-from utils.image import encode_image, show_image
+from utils.image import SUFFIXES, encode_image, show_image
 from utils.pncc import pncc
 from utils.pose import viz_pose
 from utils.render import canvas_of, render, render_mask
@@ -57,7 +57,7 @@ def document(suffix: str) -> Medium:
     return Medium((suffix,), lambda content, *_, **__: content, lambda _: None)
 
 
-PICTURE = Medium((".jpg", ".png", ".webp"), encode_image, show_image)
+PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image)
 TRANSPARENT_PICTURE = Medium((".png", ".webp", ".tif", ".tiff"), encode_image, show_image)
 
 

@@ -54,6 +54,7 @@ _QUALITIES = {  # the settings for it; AVIF's has no name in OpenCV 4.7
 _DEEP_WAYS = (cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH, cv2.IMREAD_UNCHANGED)
 _OVERSHOOT = 1.25  # of the range, that float pixels may have
 _UNSIGNED, _SIGNED = 1, 2  # integers, as TIFF tells kinds of samples
+_LOG_LUMINANCE = (32844, 32845)  # colours of TIFFs, as OpenCV 4 writes floats
 _SEPARATE = 2  # planes of a TIFF; OpenCV misreads them where they are deeper than 8 bits
 _FLIPS = {(True, False): 1, (False, True): 0, (True, True): -1}  # left to right, top to bottom
 _MATROSKA = b"\x1aE\xdf\xa3"  # how its files begin, and those of WebM
@@ -177,7 +178,8 @@ def _uniform(content: bytes) -> bytes:
     try:
         tiff = TiffDirectory(content)
         bits, planes = tiff.number(tiff.BITS), tiff.number(tiff.PLANAR)
-        kind = tiff.number(tiff.SAMPLES, default=0)  # early releases of OpenCV do not say it
+        luminance = tiff.number(tiff.COLOURS) in _LOG_LUMINANCE  # floats, whatever else it says
+        kind = 0 if luminance else tiff.number(tiff.SAMPLES, default=0)
         upright = tiff.with_orientation(1).data  # OpenCV turns TIFF files, whatever the flags
     except MALFORMED as error:
         raise ValueError(f"it is a damaged TIFF file: {one_line(error)}") from error

@@ -96,7 +96,7 @@ def upright_exif(exif: bytes) -> bytes:
 class TiffDirectory:
     """The first directory of a TIFF or BigTIFF structure; raises one of `MALFORMED`."""
 
-    ORIENTATION, BITS, PLANAR, SAMPLES, XMP, ICC = 274, 258, 284, 339, 700, 34675
+    ORIENTATION, BITS, COLOURS, PLANAR, SAMPLES, XMP, ICC = 274, 258, 262, 284, 339, 700, 34675
     _NUMBERS = {1: "B", 3: "H", 4: "I", 7: "B", 16: "Q"}  # by the field's type
     # of a version: where the first directory's place stands; how it, and the counts, are packed
     _LAYOUTS = {42: (4, "I", "H"), 43: (8, "Q", "Q")}
