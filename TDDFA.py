@@ -137,9 +137,11 @@ class TDDFA:
         Parameters
         ----------
         faces : pose (3, 4), shape (shape_dim,), and expression (exp_dim,) or (rows, exp_dim).
-        regions (rows, N) : how much of each row a vertex of the dense mesh wears; needed where
-            there are several rows.
+        regions (rows, N) : how much of each row a vertex of the dense mesh wears, where there are
+            several; by default `BFMModel.regions`.
         """
+        if regions is None and any(len(np.atleast_2d(f.expression)) > 1 for f in faces):
+            regions = self.bfm.regions
         if dense and faces:
             return self._dense(faces, roi_boxes, regions)
         return [

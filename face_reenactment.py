@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from bfm.regions import GROUPS, REGIONS
 from reenactment import Face, Found, Job, Look, Outcome, Reenactor, Scene
-from reenactment.job import MAX_GAIN
+from reenactment.knobs import MAX_GAIN
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import RESULTS_FOLDER, name_outputs, parse_kinds
 from reenactment.param_file import encode_params, is_param_file, load_source
@@ -64,9 +65,15 @@ def make_parser() -> Parser:
                             "small-large, whose first is taken, or a number from the left")
     faces.add_argument("--target_face", default="largest", metavar="WHICH",
                        help="the same, or all: every face gets the expression")
+    faces.add_argument("--regions", default="all", metavar="NAME,...",
+                       help="what gets the expression, the rest stays as it is: "
+                            f"{', '.join(GROUPS)}, {', '.join(REGIONS)}; or all-but:NAME,... "
+                            "(default %(default)s)")
     faces.add_argument("--exp_gain", type=float, default=1.0, metavar="G",
                        help="strength of the transferred expression, up to "
                             f"{MAX_GAIN:g} (default %(default)s)")
+    faces.add_argument("--gain", default="", metavar="NAME=G,...",
+                       help="factors to that by region, such as mouth=1.4,brows=0.5")
     faces.add_argument("--neutral_img_fp", metavar="FILE",
                        help="the source person at rest (picture or parameter file): transfer "
                             "relatively, target + G*(source - neutral)")
@@ -99,7 +106,9 @@ def make_job(args: argparse.Namespace) -> Job:
         target_face=args.target_face,
         neutral=args.neutral_img_fp,
         neutral_face=args.neutral_face,
+        regions=args.regions,
         exp_gain=args.exp_gain,
+        gain=args.gain,
         look=Look(args.alpha, args.with_bg_flag),
         quality=args.quality,
         save_params=args.save_params,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bfm.packed import PackedModel
+from bfm.regions import region_weights
 from bfm.texture import texture_raster
 from Sim3DR import Raster
 from utils.assets import find_asset
@@ -82,6 +83,11 @@ class BFMModel:
         packed = PackedModel(mean, basis, units, self._stored_shape_dim, self.num_vertices)
         self._require(packed.is_consistent(), "its packed arrays do not fit the mesh")
         return packed
+
+    @cached_property
+    def regions(self) -> np.ndarray:
+        """How much of each of the `bfm.regions` a vertex is: (regions, N) float32."""
+        return region_weights(self.u.reshape(-1, 3), self.keypoints[::3] // 3)
 
     @cached_property
     def ncc(self) -> np.ndarray:

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from bfm.regions import parse_regions
 from reenactment.faces import EVERY, parse_choice
+from reenactment.knobs import MAX_GAIN, checked_number, make_transfer, parse_gains
 from reenactment.outputs import check_outputs
 from reenactment.param_file import SUFFIXES, is_param_file
 from reenactment.scene import Look
 from reenactment.transfer import Transfer
 from utils.errors import UsageError
 
-MAX_GAIN = 10.0  # beyond it nothing that it makes is a face
 _QUALITIES = range(1, 101)
+
+
+@contextmanager
+def naming(field_name: str) -> Iterator[None]:
+    """Let the message of a UsageError begin with the name of a job's field."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{field_name}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,8 @@ class Job:
     source_face, target_face, neutral_face : which face is meant; see `parse_choice`.
     neutral : the source person at rest, a picture or a parameter file; the transfer is then
         relative to it.
-    exp_gain : strength of the expression.
+    regions : which of them get the expression, as in `bfm.regions.parse_regions`.
+    exp_gain : strength of the expression; gain : factors to it, as in `parse_gains`.
     look : how things are drawn.
     quality : of JPEG and WebP files, 1 to 100; None leaves it to the encoder.
     save_params : a parameter file to write.
@@ -46,7 +58,9 @@ class Job:
     target_face: str = "largest"
     neutral: str | None = None
     neutral_face: str = "largest"
+    regions: str = "all"
     exp_gain: float = 1.0
+    gain: str = ""
     look: Look = field(default_factory=Look)
     quality: int | None = None
     save_params: str | None = None
@@ -55,8 +69,10 @@ class Job:
     def __post_init__(self) -> None:
         for name in ("source_face", "target_face", "neutral_face"):
             self._check_choice(name)
-        if not abs(self.exp_gain) <= MAX_GAIN:  # nor NaN
-            raise UsageError(f"exp_gain: expected up to {MAX_GAIN:g}, got {self.exp_gain}")
+        checked_number("exp_gain", self.exp_gain, MAX_GAIN)
+        for name, parse in (("regions", parse_regions), ("gain", parse_gains)):
+            with naming(name):
+                parse(getattr(self, name))
         if self.quality is not None and self.quality not in _QUALITIES:
             raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
         if self.save_params and not is_param_file(self.save_params):
@@ -72,17 +88,15 @@ class Job:
         check_outputs(written, inputs)
 
     def _check_choice(self, name: str) -> None:
-        try:
+        with naming(name):
             choice = parse_choice(getattr(self, name))
-        except UsageError as error:
-            raise UsageError(f"{name}: {error}") from error
         if choice == EVERY and name != "target_face":
             raise UsageError(f"{name}: all is for targets only")
 
     @property
     def transfer(self) -> Transfer:
         """How expressions are transferred, but for the neutral face."""
-        return Transfer(gain=self.exp_gain)
+        return make_transfer(self.regions, self.exp_gain, self.gain)
 
     @property
     def digest(self) -> str:

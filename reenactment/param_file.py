@@ -7,7 +7,8 @@ The faces `source`, `target` and `result` (the last two one or several) have
     roi_box           x0, y0, x1, y1 of the network's crop in it, pixels
     pose              3x4 matrix [sR | t], pixels of the 120x120 crop, y up
     shape             coefficients of the shape basis
-    expression        coefficients of the expression basis
+    expression        coefficients of the expression basis; a list of lists where they differ by
+                      region, one for each of `regions`
     yaw, pitch, roll  of the head, degrees
 
 and the file has `format`, `version` (of this program) and `config`. In an NPZ the faces'
@@ -25,13 +26,15 @@ from typing import Any
 import numpy as np
 
 from bfm.params import FaceParams, ParamLayout
+from bfm.regions import REGIONS
 from reenactment.faces import Face, FrameInfo
 from utils import __version__
 from utils.errors import AssetError, InputError
 from utils.io import PathLike, load_arrays, one_line
 from utils.pose import calc_pose
 
-FORMAT = "face_reenactment parameters 1"
+FORMAT = "face_reenactment parameters 2"
+_READABLE = ("face_reenactment parameters 1", FORMAT)  # the first has no rows by region
 _LARGEST = 1e6  # no coefficient, and no picture, comes near it
 
 
@@ -48,11 +51,17 @@ def _describe(face: Face) -> dict[str, Any]:
         "roi_box": [float(value) for value in face.roi_box],
         "pose": face.pose.tolist(),
         "shape": face.shape.tolist(),
-        "expression": face.expression[0].tolist(),
+        **_describe_expression(face.expression),
         "yaw": yaw,
         "pitch": pitch,
         "roll": roll,
     }
+
+
+def _describe_expression(rows: np.ndarray) -> dict[str, Any]:
+    if len(rows) == 1:
+        return {"expression": rows[0].tolist()}
+    return {"expression": rows.tolist(), "regions": list(REGIONS)}
 
 
 def encode_params(
@@ -114,12 +123,12 @@ def load_source(path: PathLike, layout: ParamLayout) -> Face:
             FaceParams(
                 _pose(entries),
                 _numbers(entries, "shape", (-1,)),
-                _numbers(entries, "expression", (-1,)),
+                _rows(entries),
             )
         )
         width, height = _numbers(entries, "image_size", (2,)).astype(int)
         frame = FrameInfo(str(entries["image"]), (int(width), int(height)))
-        return Face(frame, _roi_box(entries), parts.pose, parts.shape, parts.expression[None])
+        return Face(frame, _roi_box(entries), *parts)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"bad parameter file {path}: source {error}") from error
 
@@ -140,7 +149,7 @@ def _read_entries(path: PathLike) -> Mapping[str, Any]:
             entries, form = content.get("source"), content.get("format")
     except (OSError, AssetError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {one_line(error)}") from error
-    if form != FORMAT or not isinstance(entries, dict):
+    if form not in _READABLE or not isinstance(entries, dict):
         raise InputError(f"bad parameter file {path}: expected one that --save_params wrote")
     return entries
 
@@ -157,6 +166,15 @@ def _roi_box(entries: Mapping[str, Any]) -> list[float]:
     if not (x0 < x1 and y0 < y1):
         raise ValueError(f"roi_box: expected x0 < x1 and y0 < y1, got {[x0, y0, x1, y1]}")
     return [x0, y0, x1, y1]
+
+
+def _rows(entries: Mapping[str, Any]) -> np.ndarray:
+    """The expression, (1 or regions, n)."""
+    if "regions" not in entries:
+        return _numbers(entries, "expression", (-1,))[None]
+    if tuple(map(str, entries["regions"])) != REGIONS:
+        raise ValueError(f"regions: expected {', '.join(REGIONS)}")
+    return _numbers(entries, "expression", (len(REGIONS), -1))
 
 
 def _numbers(entries: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -206,6 +206,8 @@ def test_help_shows_groups_examples_and_exit_codes():
         (("--opt", "3d,hologram"), "hologram"),  # unknown kind of output
         (("--alpha", "2"), "--alpha"),  # out of range
         (("--exp_gain", "nan"), "--exp_gain"),  # no number
+        (("--gain", "mouth"), "--gain"),  # no number
+        (("--regions", "ears"), "--regions"),  # of no face
         (("--exp_gain", "1e30"), "--exp_gain"),  # nothing that it makes is a face
         (("--quality", "0"), "--quality"),  # out of range
         (("--source_face", "leftmost"), "left-right"),  # what can be chosen is told

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from bfm.params import ParamLayout
+from bfm.regions import REGIONS
 from reenactment.faces import Face, FrameInfo
 from reenactment.param_file import FORMAT, encode_params, is_param_file, load_source
 from utils.errors import InputError
@@ -45,6 +47,22 @@ def test_round_trip(tmp_path, suffix):
         assert part.dtype == np.float32
     assert loaded.frame == SOURCE.frame
     assert loaded.roi_box == SOURCE.roi_box
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_rows_by_region(tmp_path, suffix):
+    rows = np.random.default_rng(7).normal(size=(len(REGIONS), 4)).astype(np.float32)
+    mixed = replace(SOURCE, expression=rows)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encode_params(suffix, CONFIG, mixed, TARGETS, RESULTS))
+    assert np.array_equal(load_source(path, LAYOUT).expression, rows)
+
+
+def test_files_of_the_first_format(tmp_path):
+    path = write(tmp_path / "a.json")
+    path.write_text(path.read_text(encoding="utf-8").replace(FORMAT, FORMAT[:-1] + "1"),
+                    encoding="utf-8")
+    assert np.array_equal(load_source(path, LAYOUT).expression, SOURCE.expression)
 
 
 @pytest.mark.parametrize("layout", [ParamLayout(9, 2), ParamLayout(3, 7)])
@@ -121,6 +139,9 @@ def set_source(**values):
         set_source(roi_box=[1, 2, 3]),  # too short
         set_source(roi_box=[5, 5, 5, 9]),  # no pixel wide
         set_source(image_size=5),  # no pair
+        set_source(regions=["ears"]),  # of no face
+        set_source(regions=5),  # no list
+        set_source(regions=list(REGIONS)),  # and a single row
         set_source(expression=[10**400]),  # beyond floats
         set_source(expression=[1e300]),  # beyond float32
     ],
