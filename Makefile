@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 KERNELS := $(wildcard */lib/*.h */lib/*.pyx) Sim3DR/lib/kernels.cpp bfm/lib/reconstruct.cpp setup.py
+REQUIREMENTS := $(wildcard requirements*.txt)
 INPUTS := examples/inputs
 RESULTS := examples/results
 
@@ -15,7 +16,7 @@ demo: build
 	$(PY) face_reenactment.py -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
 	    --opt 3d,panel -o $(RESULTS)/
 
-test: build $(VENV)/dev
+test: $(VENV)/dev build
 	$(PY) -m pytest
 
 lint: $(VENV)/dev
@@ -32,32 +33,32 @@ SANITIZER_LIBS = $(shell $${CXX:-g++} -print-file-name=libasan.so) \
                  $(shell $${CXX:-g++} -print-file-name=libstdc++.so)
 sanitize: $(VENV)/dev
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/tests
-	cp -r Sim3DR bfm utils setup.py pyproject.toml $(SANITIZED)/ && rm -f $(SANITIZED)/*/lib/*.so
+	cp -r Sim3DR bfm utils setup.py pyproject.toml README.md LICENSE $(REQUIREMENTS) $(SANITIZED)/
+	rm -f $(SANITIZED)/*/lib/*.so
 	cp tests/conftest.py tests/test_fuzz_sim3dr.py tests/test_packed.py $(SANITIZED)/tests/
-	cd $(SANITIZED) && SANITIZE=1 $(CURDIR)/$(PY) setup.py --quiet build_ext --inplace
+	SANITIZE=1 $(PY) -m pip install --quiet --no-deps --target $(SANITIZED)/installed \
+	    --editable $(SANITIZED)
 	cd $(SANITIZED) && LD_PRELOAD="$(SANITIZER_LIBS)" ASAN_OPTIONS=detect_leaks=0 \
 	    $(CURDIR)/$(PY) -m pytest tests --hypothesis-profile=thorough
 
-build: $(VENV)/runtime $(VENV)/kernels configs/bfm_noneck.npz
+build: $(VENV)/installed configs/bfm_noneck.npz
 
-$(VENV)/runtime: requirements.txt
+# The packages, the kernels, and the command .venv/bin/face-reenactment.
+$(VENV)/installed: requirements.txt $(KERNELS)
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --requirement requirements.txt
+	$(PY) -m pip install --quiet "pip>=21.3"
+	$(PY) -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements-torch.txt $(VENV)/runtime
+$(VENV)/dev: $(REQUIREMENTS) $(VENV)/installed
 	$(PY) -m pip install --quiet --requirement requirements-dev.txt
 	touch $@
 
-$(VENV)/kernels: $(KERNELS) $(VENV)/runtime
-	$(PY) setup.py --quiet build_ext --inplace
-	touch $@
-
 # It knows by itself whether the file is there and up to date.
-configs/bfm_noneck.npz: $(VENV)/kernels bfm/noneck_mesh.npz bfm/eyelids.npz
+configs/bfm_noneck.npz: $(VENV)/installed bfm/noneck_mesh.npz bfm/eyelids.npz
 	$(PY) -m bfm.provision
 	touch $@
 
 clean:
-	rm -rf $(VENV) build configs/bfm_noneck.npz */lib/*_binding.cpp */lib/*.so
+	rm -rf $(VENV) build configs/bfm_noneck.npz */lib/*_binding.cpp */lib/*.so *.egg-info
 	git clean -fdqX $(RESULTS)

@@ -1,6 +1,6 @@
-"""Build the native extensions: python setup.py build_ext --inplace
+"""The native extensions, for `pip install --editable .`; all else is in pyproject.toml.
 
-SANITIZE=1 in the environment builds it under AddressSanitizer and UBSan (gcc, clang).
+SANITIZE=1 in the environment builds them under AddressSanitizer and UBSan (gcc, clang).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from glob import glob
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 UNIX_FLAGS = ["-O3", "-std=c++17", "-Wall", "-Wextra"]
@@ -34,6 +35,16 @@ class BuildExt(build_ext):
         super().build_extensions()
 
 
+class NoWheel(bdist_wheel):
+    """Refuses to pack what would put modules called utils and models among everyone's packages."""
+
+    def run(self) -> None:
+        raise SystemExit(
+            "face-reenactment runs from its own folder, where its weights and 3DMM are: "
+            "install it by `pip install --editable .`"
+        )
+
+
 def extension(folder: str, kernels: str, binding: str) -> Extension:
     """The module `binding` in `folder`, over the plain C++ of `kernels`."""
     return Extension(
@@ -46,7 +57,7 @@ def extension(folder: str, kernels: str, binding: str) -> Extension:
 
 
 setup(
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "bdist_wheel": NoWheel},
     ext_modules=cythonize(
         [
             extension("Sim3DR/lib", "kernels", "kernels_binding"),

@@ -218,10 +218,16 @@ def read_basel_uv(folder: Path) -> np.ndarray:
     Returns
     -------
     (N, 2) in [0, 1], v up.
-    """
-    from scipy.io import loadmat
 
+    Raises
+    ------
+    AssetError : the files are missing or damaged, or scipy, which reads them, is not installed.
+    """
     uv_fp, indices_fp = (find_asset(folder / name) for name in ("BFM_UV.mat", "indices.npy"))
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise AssetError(f"cannot read {uv_fp} without scipy: pip install scipy") from error
     try:
         full, indices = loadmat(uv_fp)["UV"], load_arrays(indices_fp)
         return full[indices]

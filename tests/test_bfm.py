@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from conftest import face_arrays, save_arrays
 
 from bfm import BFMModel
-from bfm.bfm import PACKED_KEYS
+from bfm.bfm import PACKED_KEYS, read_basel_uv
 from utils.errors import AssetError
 
 
@@ -121,7 +123,7 @@ def test_ncc_is_the_mean_scaled_to_unit_range(tmp_path):
 
 
 def test_uv_of_the_model_and_beside_it(tmp_path):
-    from scipy.io import savemat
+    savemat = pytest.importorskip("scipy.io", reason="scipy is not installed").savemat
 
     arrays = face_arrays()
     stored = BFMModel(save_arrays(tmp_path / "with.npz", arrays), 8, 5)
@@ -141,6 +143,14 @@ def test_uv_of_the_model_and_beside_it(tmp_path):
     np.save(tmp_path / "indices.npy", indices[:-1])
     with pytest.raises(AssetError, match="uv has shape"):
         BFMModel(bare, 8, 5).uv  # noqa: B018
+
+
+def test_uv_of_a_checkout_asks_for_scipy(tmp_path, monkeypatch):
+    for name in ("BFM_UV.mat", "indices.npy"):
+        (tmp_path / name).touch()
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(AssetError, match="BFM_UV.mat without scipy: pip install scipy"):
+        read_basel_uv(tmp_path)
 
 
 def test_published_model(assets):
