@@ -13,6 +13,7 @@ from FaceBoxes.utils.prior_box import prior_boxes
 from models.export import NetworkSpec
 from models.networks import open_network
 from utils.assets import find_first
+from utils.errors import UsageError
 from utils.image import as_bgr
 from utils.io import PathLike
 from utils.timing import timed
@@ -33,7 +34,7 @@ DOUBTFUL, SURE, CLEAR = 0.1, 0.9, 96
 WORTHWHILE = 0.7
 # The mean colour of the training pictures, BGR (Caffe's ImageNet mean).
 MEAN_BGR = np.array([104, 117, 123], np.float32)
-SCORE_THRESHOLD = 0.5
+MIN_SCORE = 0.5
 NMS_IOU_THRESHOLD = 0.3
 MAX_CANDIDATES = 5000
 MAX_FACES = 750
@@ -66,6 +67,8 @@ class FaceBoxes:
     assets : a 3DDFA_V2 checkout to look for the weights in; see `utils.assets`.
     fast : look at a small copy of the picture first, and at the full size only if that leaves
         doubts. Made for our own weights; it misses some small faces (weights/README.md).
+    min_score : what a face has to score more than, in [0, 1]. Less finds more, and more that is no
+        face; the shipped weights are calibrated for the default.
 
     Copies and pickles, as process pools make them, open the same weights again.
 
@@ -83,9 +86,13 @@ class FaceBoxes:
         gpu_id: int = 0,
         assets: PathLike | None = None,
         fast: bool = False,
+        min_score: float = MIN_SCORE,
     ) -> None:
+        if not 0 <= min_score <= 1:
+            raise UsageError(f"min_score is {min_score}; a score from 0 to 1 is needed")
         self.timer_flag = timer_flag
         self.fast = fast
+        self.min_score = min_score
         weights = find_first([weights_fp] if weights_fp else DEFAULT_WEIGHTS, assets)
         self.net = open_network(NETWORK, weights, engine, gpu_id if gpu_mode else None)
         self._reopen = partial(
@@ -93,7 +100,8 @@ class FaceBoxes:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(self._reopen, timer_flag=self.timer_flag, fast=self.fast), ()
+        changed = {"timer_flag": self.timer_flag, "fast": self.fast, "min_score": self.min_score}
+        return partial(self._reopen, **changed), ()
 
     def __call__(self, img: np.ndarray) -> list[list[float]]:
         """Find the faces of `img`, (H, W, 3) uint8 BGR (grey and alpha are converted).
@@ -110,10 +118,10 @@ class FaceBoxes:
         scale = shrink_factor(img.shape, FULL_FRAME)
         first_scale = shrink_factor(img.shape, FIRST_FRAME)
         if self.fast and first_scale < WORTHWHILE * scale:
-            traces = self._look(img, first_scale, DOUBTFUL)
+            traces = self._look(img, first_scale, min(DOUBTFUL, self.min_score))
             if settled(traces, first_scale):
-                return traces
-        return self._look(img, scale, SCORE_THRESHOLD)
+                return traces[traces[:, 4] > self.min_score]
+        return self._look(img, scale, self.min_score)
 
     def _look(self, img: np.ndarray, scale: float, min_score: float) -> np.ndarray:
         """What the network scores above `min_score` in `img` scaled by `scale`.

@@ -27,6 +27,7 @@ from FaceBoxes.FaceBoxes_ONNX import FaceBoxes_ONNX
 from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
 from FaceBoxes.utils.timer import Timer
+from utils.errors import UsageError
 
 
 def slow_priors(height, width):
@@ -260,6 +261,20 @@ def test_second_looks(scores, fast, widths):
     assert np.array_equal(img, before)
 
 
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("min_score, found", [(0.3, 1), (0.8, 0), (0.95, 0)])
+def test_what_is_a_face_is_for_the_caller_to_say(fast, min_score, found):
+    detector = FaceBoxes(weights_fp=OURS, fast=fast, min_score=min_score)
+    detector.net = Seer({640: 0.92 if min_score > 0.9 else 0.0, 1080: 0.7})
+    assert len(detector(noise(720, 1280))) == found
+
+
+@pytest.mark.parametrize("min_score", [-0.1, 1.5, float("nan")])
+def test_scores_are_shares(min_score):
+    with pytest.raises(UsageError, match="min_score is .* from 0 to 1"):
+        FaceBoxes(weights_fp=OURS, min_score=min_score)
+
+
 @pytest.mark.parametrize("height, width", [(512, 512), (427, 640), (300, 200)])
 def test_small_pictures_get_one_look_as_they_are(height, width):
     detector = FaceBoxes(weights_fp=OURS, fast=True)
@@ -287,9 +302,10 @@ def test_onnx_path_imports_no_torch(random_detector_fp):
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_copies_and_pickles_open_the_same_weights(random_detector_fp, copied):
-    detector = FaceBoxes_ONNX(True, weights_fp=random_detector_fp, fast=True)
+    detector = FaceBoxes_ONNX(True, weights_fp=random_detector_fp, fast=True, min_score=0.3)
     again = copied(detector)
     assert (type(again), again.timer_flag, again.fast) == (FaceBoxes_ONNX, True, True)
+    assert again.min_score == 0.3
     batch = np.ones((1, 3, 64, 64), np.float32)
     for ours, theirs in zip(again.net(batch), detector.net(batch)):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
