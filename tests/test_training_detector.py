@@ -1,10 +1,10 @@
-"""Training the detector: the loss, labels, scenes, schedule, comparison, calibration."""
+"""Training the detector: the loss, labels, crops, schedule, comparison, calibration."""
 
 from __future__ import annotations
 
 import json
 import tarfile
-from types import SimpleNamespace
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -18,16 +18,10 @@ from conftest import noise  # noqa: E402
 from FaceBoxes.models.faceboxes import FaceBoxesNet  # noqa: E402
 from FaceBoxes.utils.box_utils import decode  # noqa: E402
 from FaceBoxes.utils.prior_box import prior_boxes  # noqa: E402
-from training.detector import (  # noqa: E402
-    calibrate,
-    distillation,
-    evaluate,  # noqa: E402
-    train,
-)
-from training.detector import compose_scenes as compose  # noqa: E402
-from training.detector.composition import Person  # noqa: E402
+from training.detector import calibrate, crops, distillation, evaluate, harm, train  # noqa: E402
 from training.detector.detection import Detector, match_boxes, pairwise_iou, to_input  # noqa: E402
-from training.detector.label import boxes_of_view, consensus  # noqa: E402
+from training.detector.label import agreed, boxes_of_view  # noqa: E402
+from training.detector.retinaface import RetinaFace, anchors  # noqa: E402
 from training.pictures import add_bytes  # noqa: E402
 
 NO_BOXES = np.zeros((0, 4))
@@ -93,13 +87,6 @@ def test_network_input_is_free_of_the_mean():
     np.testing.assert_allclose(blob[0, :, 1, 2], [-104, -117, 200 - 123])
 
 
-def encode(wanted, priors):
-    """Offsets (P, 4) that `decode` turns into boxes (P, 4), relative to the picture."""
-    centre, size = (wanted[:, :2] + wanted[:, 2:]) / 2, wanted[:, 2:] - wanted[:, :2]
-    shift = (centre - priors[:, :2]) / (0.1 * priors[:, 2:])
-    return np.concatenate([shift, np.log(size / priors[:, 2:]) / 0.2], 1).astype(np.float32)
-
-
 def test_detector_gives_the_boxes_of_a_perfect_network():
     """A network that outputs encoded faces: the detector gives them back, best first."""
     priors = prior_boxes(HEIGHT, WIDTH)
@@ -107,7 +94,7 @@ def test_detector_gives_the_boxes_of_a_perfect_network():
     corners = np.concatenate([priors[:, :2] - halves, priors[:, :2] + halves], 1)
     iou = pairwise_iou(corners, FACES / FRAME)
     nearest, own = iou.argmax(1), iou.max(1) >= iou.max(0).min()
-    offsets = encode((FACES / FRAME)[nearest], priors)
+    offsets = distillation.encode((FACES / FRAME)[nearest], priors).astype(np.float32)
     score = np.where(own, np.where(nearest == 1, 0.9, 0.8), 0.1)
 
     class Perfect(FaceBoxesNet):
@@ -213,7 +200,68 @@ def test_touching_priors():
     assert not distillation.touching(priors, NO_BOXES).any()
 
 
-# Labels by consensus
+def amended(score, faces=NO_BOXES, unclear=NO_BOXES, doubtful=NO_BOXES):
+    """What `amend` makes of a teacher that gives the anchors on the second face one score."""
+    priors = prior_boxes(HEIGHT, WIDTH)
+    on_face = pairwise_iou(distillation.corners_of(priors), FACES[1:2] / FRAME)[:, 0] > 0.4
+    offsets, scores = np.zeros_like(priors), np.where(on_face, score, 0.01).astype(np.float32)
+    areas = (np.asarray(area).reshape(-1, 4) / FRAME for area in (faces, unclear, doubtful))
+    counts = distillation.amend(offsets, scores, priors, *areas)
+    return on_face, offsets, scores, counts
+
+
+@pytest.mark.parametrize("known", ["faces", "unclear"])
+def test_a_teacher_who_finds_what_is_known_is_believed(known):
+    on_face, offsets, scores, counts = amended(0.9, **{known: FACES[1]})
+    assert counts.all() and not offsets.any()
+    np.testing.assert_allclose(scores, np.where(on_face, 0.9, 0.01), rtol=1e-6)
+
+
+def test_a_face_that_the_teacher_misses_is_taught_by_its_best_anchors():
+    """Their offsets decode to the face; around them nothing is learned, elsewhere all is."""
+    _, offsets, scores, counts = amended(0.3, faces=FACES[1])
+    priors = prior_boxes(HEIGHT, WIDTH)
+    taught = scores == np.float32(distillation.TAUGHT)
+    assert taught.any() and counts[taught].all()
+    np.testing.assert_allclose(
+        decode(offsets[taught], priors[taught]) * FRAME, FACES[[1] * taught.sum()], atol=0.01
+    )
+    near = distillation.touching(priors, FACES[1:2] / FRAME)
+    assert np.array_equal(counts, ~near | taught)
+
+
+@pytest.mark.parametrize("known", ["unclear", "doubtful"])
+def test_nothing_is_learned_of_what_is_unclear_and_missed_or_doubtful(known):
+    _, offsets, scores, counts = amended(0.3, **{known: FACES[1]})
+    near = distillation.touching(prior_boxes(HEIGHT, WIDTH), FACES[1:2] / FRAME)
+    assert np.array_equal(counts, ~near) and not offsets.any() and scores.max() < 0.31
+
+
+def test_nothing_is_learned_where_only_the_teacher_sees_a_face():
+    """Its doubts are learned, where nobody else has noticed anything either."""
+    on_face, *_, counts = amended(0.9)
+    assert not counts[on_face].any() and counts[~on_face].all()
+    assert amended(0.4)[-1].all()
+
+
+def test_the_hint_is_learned_by_a_linear_map(net):
+    """Which starts at random, so that even a student with the teacher's weights starts apart."""
+    student = FaceBoxesNet()
+    student.load_state_dict(net.state_dict())
+    hint = distillation.Hint(student, net)
+    inputs = 60 * torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net(inputs), student.eval()(inputs)
+    optimizer, losses = torch.optim.Adam(hint.parameters(), lr=0.3), []
+    for _ in range(60):
+        losses.append(hint())
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert losses[-1] < 0.6 * losses[0]
+
+
+# Labels
 
 
 def test_views_of_a_picture_are_mapped_back():
@@ -230,92 +278,86 @@ def test_views_of_a_picture_are_mapped_back():
         np.testing.assert_allclose(found, [30, 20, 70, 50, 0.9], atol=120 / side)
 
 
+A, B = [0, 0, 10, 10], [30, 0, 40, 10]
+WIDER = [0, 0, 10, 12]  # IoU 5/6 with A
+
+
 @pytest.mark.parametrize(
-    "views, faces, ignore",
+    "opinions, faces, ignore",
     [
-        ([boxes([0, 0, 10, 10])] * 2, [[0, 0, 10, 10]], []),  # seen in every view
-        ([boxes([0, 0, 10, 10]), boxes([0, 0, 10, 12])], [[0, 0, 10, 11]], []),  # about there: mean
-        ([boxes([0, 0, 10, 10]), boxes()], [], [[0, 0, 10, 10]]),  # one view misses it
-        (
-            [boxes([0, 0, 10, 10]), boxes([0, 0, 10, 10], score=0.4)],
-            [],
-            [[0, 0, 10, 10]],
-        ),  # one view doubts it
-        (
-            [boxes([0, 0, 10, 10]), boxes([30, 0, 40, 10])],
-            [],
-            [[0, 0, 10, 10], [30, 0, 40, 10]],
-        ),  # at different places
+        ([boxes(A), boxes(A)], [A], []),  # two are sure
+        ([boxes(A), boxes(WIDER)], [A], []),  # about there: the first one's box
+        ([boxes(A, score=0.3), boxes(WIDER), boxes(A)], [WIDER], []),  # the first that is sure
+        ([boxes(A), boxes()], [], [A]),  # one misses it
+        ([boxes(A), boxes(A, score=0.4)], [], [A]),  # one doubts it
+        ([boxes(A), boxes(B)], [], [A, B]),  # at different places
+        ([boxes(A, WIDER), boxes()], [], [A]),  # one who says it twice
         ([boxes(), boxes()], [], []),  # nobody
     ],
 )
-def test_consensus_of_views(views, faces, ignore):
-    assert consensus(views) == (faces, ignore)
+def test_agreement_of_observers(opinions, faces, ignore):
+    assert agreed(opinions) == (faces, ignore)
 
 
-# Scenes
+def test_retinafaces_boxes_come_back_in_the_pictures_pixels(monkeypatch):
+    """A network that is sure of one anchor, in a picture that is halved to fit in its input."""
+    chosen = 16000
+    conf = np.zeros((1, len(anchors()), 2), np.float32)
+    conf[0, chosen, 1] = 0.8
+
+    class Session:
+        def run(self, names, feed):
+            [blob] = feed.values()
+            assert blob.shape == (1, 3, 640, 640) and not blob[0, :, 320:].any()
+            return [np.zeros((1, len(anchors()), 4), np.float32), conf, None]
+
+    detector = RetinaFace.__new__(RetinaFace)
+    detector.session = Session()
+    [found] = detector(np.full((640, 1280, 3), 200, np.uint8))
+    x, y, width, height = anchors()[chosen] * 1280
+    corners = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+    np.testing.assert_allclose(found, [*corners, 0.8], rtol=1e-5)
+    assert len(anchors()) == 16800
+
+
+# Crops
 
 
 def test_cuts_tile_the_side():
     rng = np.random.default_rng(0)
     counts = set()
-    for _ in range(60):
-        intervals = compose.cuts(rng, 100)
-        counts.add(len(intervals))
-        assert intervals[0][0] == 0 and intervals[-1][1] == 100
-        assert all(a[1] == b[0] for a, b in zip(intervals, intervals[1:]))
-        assert all(15 < stop - start <= 100 for start, stop in intervals)
+    for _ in range(100):
+        parts = crops.cuts(rng, 100)
+        counts.add(len(parts))
+        assert parts[0][0] == 0 and parts[-1][1] == 100
+        assert all(a[1] == b[0] for a, b in zip(parts, parts[1:]))
+        assert all(15 < stop - start <= 100 for start, stop in parts)
     assert counts == {1, 2, 3}
 
 
 def test_choice_follows_the_shares():
     rng = np.random.default_rng(0)
-    drawn = [compose.choose(rng, (("a", 3.0), ("b", 1.0), ("never", 0.0))) for _ in range(800)]
-    assert drawn.count("a") / 800 == pytest.approx(0.75, abs=0.05) and "never" not in drawn
+    chosen = [crops.choose(rng, (("a", 3.0), ("b", 1.0))) for _ in range(2000)]
+    assert chosen.count("a") / 2000 == pytest.approx(0.75, abs=0.03)
 
 
-@pytest.mark.parametrize(
-    "new, covered, clear",
-    [
-        ([60, 60, 90, 90], [60, 60, 90, 90], True),  # apart
-        ([20, 20, 50, 50], [20, 20, 50, 50], False),  # the faces overlap
-        ([60, 60, 90, 90], [0, 0, 90, 90], False),  # the body hides the other face
-        ([60, 60, 90, 90], [38, 38, 90, 90], True),  # the body covers a corner of it
-    ],
-)
-def test_new_people_leave_the_faces_visible(new, covered, clear):
-    mask = np.zeros((100, 100), np.float32)
-    x1, y1, x2, y2 = covered
-    mask[y1:y2, x1:x2] = 1
-    there = [np.array([10.0, 10, 40, 40])]
-    assert compose.placed_boxes_clear(np.array(new, float), mask, there) is clear
+@pytest.mark.parametrize("degrees", [0, 90, 180, 37])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.7])  # shrunk by areas first, kept, enlarged
+def test_boxes_move_with_their_pixels(degrees, scale):
+    """A white ellipse in a box: where it goes is where its box goes."""
+    picture, box = np.zeros((200, 240, 3), np.uint8), np.array([[80.0, 60, 140, 140]])
+    cv2.ellipse(picture, (110, 100), (30, 40), 0, 0, 360, (255,) * 3, -1)
+    angle = np.deg2rad(degrees)
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = np.column_stack([linear, np.array([150, 150]) - linear @ [110, 100]])
+    y, x = np.nonzero(crops.warp(picture, matrix, (300, 300))[..., 0] > 127)
+    found = [x.min(), y.min(), x.max(), y.max()]
+    np.testing.assert_allclose(crops.moved(box, matrix)[0], found, atol=1.6)
 
 
-def test_added_person_is_where_its_box_is():
-    """A red face on a black person on a green canvas: red pixels fill the box that is returned."""
-    picture = np.zeros((120, 120, 3), np.uint8)
-    picture[30:80, 40:80, 2] = 255
-    person = Person(picture, np.ones((120, 120), np.float32), np.array([40.0, 30, 80, 80]))
-    canvas = np.zeros((200, 200, 3), np.uint8)
-    canvas[..., 1] = 120
-    before = canvas.copy()
-    for seed in range(3):
-        shown, box = compose.add_person(np.random.default_rng(seed), canvas, person, 60.0, [])
-        red = shown[..., 2].astype(float) > 60
-        y, x = np.nonzero(red)
-        assert box[3] - box[1] == pytest.approx(60)
-        inside = (box > 0).all() and (box < 200).all()
-        if inside:  # the box is upright, the face may be tilted by some degrees
-            np.testing.assert_allclose([x.mean(), y.mean()], (box[:2] + box[2:]) / 2, atol=2.5)
-    assert np.array_equal(canvas, before)
-
-
-def test_no_room_leaves_the_canvas_alone():
-    person = Person(noise(), np.ones((90, 120), np.float32), np.array([40.0, 20, 80, 70]))
-    canvas = noise(100, 100)
-    everywhere = [np.array([0.0, 0, 100, 100])]
-    shown, box = compose.add_person(np.random.default_rng(0), canvas, person, 30.0, everywhere)
-    assert shown is canvas and box is None
+def test_visible_share():
+    given = np.array([[0.0, 0, 10, 10], [-5, 0, 5, 10], [95, 45, 105, 55], [200, 0, 210, 10]])
+    np.testing.assert_allclose(crops.visible_share(given, 100, 50), [1, 0.5, 0.25, 0])
 
 
 def write_tar(path, files):
@@ -325,151 +367,89 @@ def write_tar(path, files):
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
-    """One picture with a face in each set of people, and two scenes: without and with a face."""
-    folder, labels, masks = tmp_path_factory.mktemp("library"), {}, {}
-    for name in ("portraits", "lfw_imfdb", "utkface", "scenes"):
-        labels[f"{name}/val/0.webp"] = {"faces": [[40, 20, 80, 70]], "ignore": []}
-        labels[f"{name}/val/1.webp"] = {"faces": [], "ignore": []}
-        pictures = {
-            f"val/{i}.webp": cv2.imencode(".webp", noise(seed=i))[1].tobytes() for i in range(2)
-        }
+def sources(tmp_path_factory):
+    """Two sets of labelled pictures: one face, none; and one picture that nobody labelled."""
+    folder = tmp_path_factory.mktemp("data")
+    pictures = {
+        f"train/{i}.webp": cv2.imencode(".webp", noise(160, 120, i))[1].tobytes() for i in range(3)
+    }
+    labels = {}
+    for name in ("scenes_people", "portraits"):
         write_tar(folder / f"{name}.tar", pictures)
-        if name != "scenes":
-            masks[f"{name}/val/0.png"] = cv2.imencode(".png", np.full((90, 120), 255))[1].tobytes()
-    write_tar(folder / "masks.tar", masks)
+        labels[f"{name}/train/0.webp"] = {"faces": [[30, 40, 80, 100]], "ignore": []}
+        labels[f"{name}/train/1.webp"] = {"faces": [], "ignore": [[30, 40, 80, 100]]}
+        labels[f"{name}/val/2.webp"] = {"faces": [], "ignore": []}
     (folder / "faces.json").write_text(json.dumps(labels))
-    return compose.Library(folder, folder / "faces.json", folder / "masks.tar", "val")
+    return crops.load_sources(folder, folder / "faces.json", "train")
 
 
-@pytest.mark.parametrize("kind", compose.KINDS)
-@pytest.mark.parametrize("size", [(96, 96), (160, 90)])  # square, wide
-def test_scenes_have_their_size(library, kind, size):
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        picture, put = compose.KINDS[kind](rng, library, compose.ComposeConfig(), size)
-        assert picture.shape == (*size[::-1], 3) and picture.dtype == np.uint8
-        for x1, y1, x2, y2, visible in put:
-            assert 0 <= x1 <= x2 <= size[0] and 0 <= y1 <= y2 <= size[1] and 0 <= visible <= 1
-    assert (kind == "empty") == (not put)
+def test_sources_are_the_labelled_pictures_of_a_split(sources):
+    assert {name: len(found) for name, found in sources.items()} == dict(
+        scenes_people=2, portraits=2
+    )
+    first, second = sources["scenes_people"]
+    assert first.content.shape == (160, 120, 3)  # decoded
+    assert isinstance(sources["portraits"][0].content, bytes)
+    assert (len(first.faces), len(first.doubtful)) == (1, 0)
+    assert (len(second.faces), len(second.doubtful)) == (0, 1)
 
 
-def test_wide_scenes_are_used_to_their_edges(library):
-    cfg, reach = compose.ComposeConfig(face_heights=(10, 20)), []
-    for seed in range(8):
-        _, put = compose.composite(np.random.default_rng(seed), library, cfg, (400, 100))
-        reach += [box[2] for box in put]
-    assert max(reach) > 300
+def test_crops_of_any_kind_are_pictures_with_boxes_inside(sources):
+    cutter = crops.Cutter(sources, crops.CropConfig(side=128, p_collage=0.5, p_hidden=0.5), 0)
+    cut = [cutter.crop() for _ in range(60)]
+    for crop in cut:
+        assert crop.picture.shape == (128, 128, 3) and crop.picture.dtype == np.uint8
+        assert all(boxes.shape == (len(boxes), 4) for boxes in crop[1:])
+        assert (crop.faces[:, 3] - crop.faces[:, 1] >= 18).all()
+        assert (crops.visible_share(np.concatenate(crop[1:]), 128, 128) > 0).all()
+    assert all(any(len(crop[kind]) for crop in cut) for kind in (1, 2, 3))
+    again = crops.Cutter(sources, cutter.cfg, 0)
+    assert np.array_equal(again.crop().picture, cut[0].picture)  # the seed decides
 
 
-@pytest.mark.parametrize("text, size", [("448", (448, 448)), ("1280x720", (1280, 720))])
-def test_sizes_are_squares_or_both_sides(text, size):
-    assert compose.parse_size(text) == size
+def test_a_hidden_part_shows_another():
+    picture = noise(64, 64)
+    before = picture.copy()
+    x1, y1, x2, y2 = harm.hide(np.random.default_rng(1), picture).astype(int)
+    changed = (picture != before).any(2)
+    assert changed[y1:y2, x1:x2].any()
+    changed[y1:y2, x1:x2] = False
+    assert not changed.any()
 
 
-def test_the_label_of_a_scene():
-    """What is all but gone was not put there."""
-    found = boxes([12, 10, 60, 62])
-    put = [[10, 10, 60, 60, 1.0], [70, 10, 90, 60, 0.05]]
-    label = compose.label_scene(lambda picture, min_score: found, noise(), put)
-    assert label == {"put": put[:1], "found": found.tolist()}
+def test_harm_leaves_its_input_alone_and_says_when_it_was_hard():
+    picture, hard = noise(64, 64), []
+    picture.setflags(write=False)
+    for seed in range(60):
+        suffered = harm.Harm(np.random.default_rng(seed))
+        result = suffered(picture)
+        assert result.shape == picture.shape and result.dtype == np.uint8
+        hard.append(suffered.hard)
+    assert 0 < sum(hard) < 30
+
+
+def test_tone_of_strength_zero_is_the_identity():
+    every = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    assert np.array_equal(harm.tone(np.random.default_rng(0), every, 0), every)
+
+
+def test_log_uniform_stays_in_its_range_with_uniform_logarithm():
+    rng = np.random.default_rng(0)
+    values = np.array([harm.log_uniform(rng, 2, 200) for _ in range(2000)])
+    assert values.min() >= 2 and values.max() <= 200
+    assert np.median(values) == pytest.approx(20, rel=0.15)  # the geometric mean
+    assert harm.log_uniform(rng, 5, 3) == pytest.approx(5)  # an empty range is its lower end
 
 
 # Training
 
 
-def scene_tar(folder, name, kind="composite", size=96):
-    """A shard of two scenes with one face each, the second without anything found."""
-    put = [[20, 20, 70, 70, 1.0]]
-    labels = {
-        "000000.jpg": {"put": put, "kind": kind, "found": [[20, 20, 70, 70, 0.9]]},
-        "000001.jpg": {"put": put, "kind": kind, "found": []},
-    }
-    with tarfile.open(folder / name, "w") as tar:
-        for i, file in enumerate(labels):
-            encoded = cv2.imencode(".jpg", noise(size, size, seed=i))[1]
-            add_bytes(tar, file, encoded.tobytes())
-        add_bytes(tar, "labels.json", json.dumps(labels).encode())
+CFG = train.TrainConfig(batch=2, warmup_steps=2, crops=crops.CropConfig(side=128))
 
 
-THERE, ELSEWHERE = [10, 10, 60, 60], [100, 10, 150, 60]
-
-
-@pytest.mark.parametrize(
-    "put, found, kind, expected",
-    [
-        ([THERE], [[12, 10, 60, 62]], "composite", []),  # in its own framing
-        ([THERE], [], "composite", [THERE]),  # missed
-        ([], [THERE], "empty", [THERE]),  # nobody put it there
-        ([], [THERE], "real", []),  # the same in a real picture
-        ([THERE, ELSEWHERE], [ELSEWHERE], "real", [THERE]),  # one missed
-        ([THERE], [ELSEWHERE], "collage", [THERE, ELSEWHERE]),  # missed, and found elsewhere
-        ([], [], "empty", []),  # nothing
-    ],
-)
-def test_disputed_places(put, found, kind, expected):
-    label = {"put": boxes(*put).tolist(), "found": boxes(*found).tolist(), "kind": kind}
-    areas = train.disputed(label)
-    assert areas.tolist() == expected and areas.shape == (len(expected), 4)
-
-
-class Still:
-    """A random generator for `augment`: mirror or not, corner of the part, tone of strength 0.
-
-    Its logarithmic zoom is in the middle of the range.
-    """
-
-    def __init__(self, mirrored, corner):
-        self.random = lambda: 0.1 if mirrored else 0.9
-        self.integers = lambda high, size: np.array(corner)
-        self.uniform = lambda low, high: 0.0 if low == 0 else (low + high) / 2
-        self.normal = np.random.default_rng(0).normal
-
-
-@pytest.mark.parametrize("mirrored", [False, True])  # as it is, mirrored
-@pytest.mark.parametrize(
-    "side, zoom",
-    [
-        (80, (1.0, 1.0)),  # cut out
-        (120, (1.5, 1.5)),  # cut out and enlarged
-        (40, (0.5, 0.5)),  # cut out and shrunk
-        (192, (0.1, 0.1)),  # all there is, enlarged
-    ],
-)
-def test_areas_stay_on_their_pixels(mirrored, side, zoom):
-    picture = np.zeros((96, 96, 3), np.uint8)
-    picture[20:60, 30:50] = 255
-    areas = np.array([[30, 20, 50, 60]])
-    corner = (0, 0) if side == 192 else (8, 12)
-    shown, moved = train.augment(Still(mirrored, corner), picture, areas, side, zoom)
-    y, x = np.nonzero(shown[..., 0] > 127)
-    np.testing.assert_allclose(moved, [[x.min(), y.min(), x.max() + 1, y.max() + 1]], atol=1)
-    assert shown.shape == (side, side, 3)
-
-
-def test_mirroring_boxes_twice_is_the_identity():
-    once = train.mirror(FACES, 256)
-    assert np.array_equal(train.mirror(once, 256), FACES)
-    np.testing.assert_allclose(once[0], [196, 30, 236, 80])
-
-
-def test_batches_of_scenes(tmp_path):
-    scene_tar(tmp_path, "train_96_000.tar")
-    cfg = train.TrainConfig(sides=(64,), batch_pixels=2 * 64 * 64)
-    scenes = train.Scenes(tmp_path, cfg, seed=0)
-    stream = iter(scenes)
-    pictures, counts = next(stream)
-    assert pictures.shape == (2, 64, 64, 3) and pictures.dtype == torch.uint8
-    assert counts.shape == (2, len(prior_boxes(64, 64))) and counts.dtype == torch.bool
-    assert sorted(counts.all(1).tolist()) == [False, True]  # the face that was missed is disputed
-    scene_tar(tmp_path, "train_96_001.tar")  # appears while training
-    next(stream)
-    assert len(scenes.scenes) == 4
-
-
-def test_training_without_scenes_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no train_"):
-        next(iter(train.Scenes(tmp_path, train.TrainConfig(), 0)))
+def test_batches_of_crops(sources):
+    batch = next(iter(train.Crops(sources, CFG, 0)))
+    assert [crop.picture.shape for crop in batch] == [(128, 128, 3)] * 2
 
 
 @pytest.mark.parametrize(
@@ -489,9 +469,8 @@ def test_learning_rate_of_the_detector(step, progress, share):
 
 
 def random_batch(seed):
-    rng = np.random.default_rng(seed)
-    pictures = rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    return torch.from_numpy(pictures), torch.ones(2, len(prior_boxes(64, 64)), dtype=torch.bool)
+    face = np.array([[10.0, 10, 40, 50]])
+    return [crops.Crop(noise(128, 128, seed + i), face, NO_BOXES, NO_BOXES) for i in range(2)]
 
 
 def same_tensors(a, b):
@@ -499,13 +478,12 @@ def same_tensors(a, b):
 
 
 def test_resumed_run_goes_on_as_if_never_stopped(net, tmp_path):
-    cfg = train.TrainConfig(warmup_steps=2)
-    run = train.Run(cfg, tmp_path, "cpu", net)
+    run = train.Run(CFG, tmp_path, "cpu", net)
     run.net.train()
     run.learn(random_batch(0), 0.1)
     run.elapsed = 12.5
     run.save()
-    resumed = train.Run(cfg, tmp_path, "cpu", net)
+    resumed = train.Run(CFG, tmp_path, "cpu", net)
     resumed.resume()
     resumed.net.train()
     assert (resumed.step, resumed.elapsed) == (1, 12.5)
@@ -526,7 +504,7 @@ def test_a_run_without_checkpoint_starts_anew(net, tmp_path):
 
 def test_a_run_starts_from_given_weights_unless_it_resumes(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / "given.pth")
-    cfg = train.TrainConfig(seed=5)
+    cfg = replace(CFG, seed=5)
     run = train.Run(cfg, tmp_path, "cpu", net, tmp_path / "given.pth")
     assert same_tensors(run.net.state_dict(), net.state_dict())
     assert same_tensors(run.averaged.state, net.state_dict())
@@ -540,11 +518,11 @@ def test_a_run_starts_from_given_weights_unless_it_resumes(net, tmp_path):
 
 
 def test_learning_brings_a_student_nearer_to_its_teacher(net, tmp_path):
-    cfg = train.TrainConfig(seed=1, warmup_steps=1)
+    cfg = replace(CFG, seed=1, warmup_steps=1)
     run = train.Run(cfg, tmp_path, "cpu", net)
     run.net.train()
     first, *_, last = (run.learn(random_batch(0), 0.0) for _ in range(12))
-    assert last.scores < 0.5 * first.scores and last.boxes < first.boxes
+    assert last["scores"] < 0.5 * first["scores"] and last["boxes"] < first["boxes"]
     assert run.averaged.steps == run.step == 12
 
 
@@ -558,54 +536,92 @@ def test_log_has_one_header(tmp_path, capsys):
 # Comparison
 
 
-TALL, SMALL, SPURIOUS = [0, 0, 50, 50], [100, 0, 130, 30], [200, 200, 260, 260]
+TALL, SMALL, SPURIOUS = [0, 0, 50, 50], [100, 0, 125, 25], [200, 200, 260, 260]
 SHIFTED = [0, 10, 50, 60]  # IoU 2/3 with TALL
 
 
+def scored(*rows):
+    """(n, 5) boxes, each with its score."""
+    return np.array([[*box, score] for box, score in rows], float).reshape(-1, 5)
+
+
+@pytest.fixture
+def finds():
+    """Two pictures of a tall and a small face: three of the four found, two extra boxes."""
+    found = evaluate.Finds()
+    faces = np.array([TALL, SMALL], float)
+    found.add(scored((TALL, 0.9), (SHIFTED, 0.8), (SMALL, 0.3)), faces)
+    found.add(scored((SPURIOUS, 0.7), (SHIFTED, 0.6)), faces)
+    return found
+
+
+def test_recall_and_extra_boxes_above_a_threshold(finds):
+    assert [finds.extra(t) for t in (0.85, 0.75, 0.5)] == [0, 0.5, 1.0]  # SHIFTED came second
+    assert [finds.recall(t) for t in (0.85, 0.5, 0.1)] == [0.25, 0.5, 0.75]
+    assert finds.recall(0.1, 20, 30) == 0.5 and finds.recall(0.1, 40, 80) == 1
+    assert np.isnan(finds.recall(0.1, 300, 400))
+
+
 @pytest.mark.parametrize(
-    "theirs, ours, expected",
+    "extra, threshold",
     [
-        ([TALL, SMALL], [TALL, SMALL], (1, 1, 0, 0, [1.0])),  # alike; the small one is not asked
-        ([TALL], [SHIFTED], (1, 1, 0, 0, [2 / 3])),  # framed differently
-        ([TALL], [], (1, 0, 0, 0, [])),  # missed
-        ([], [TALL], (0, 0, 0, 0, [])),  # a known face that only ours finds
-        ([TALL], [TALL, SPURIOUS], (1, 1, 1, 0, [1.0])),  # false alarm of ours
-        ([TALL, SPURIOUS], [TALL], (2, 1, 0, 1, [1.0])),  # of theirs
-        ([], [], (0, 0, 0, 0, [])),  # nothing
+        (0.0, 0.8),  # none: above the best extra box
+        (0.5, 0.7),  # one in two pictures
+        (0.9, 0.7),  # not quite two
+        (1.0, evaluate.LOWEST),  # all there are
     ],
 )
-def test_compare_counts(theirs, ours, expected):
-    counts = evaluate.Counts()
-    evaluate.compare(boxes(*theirs), boxes(*ours), np.array([TALL, SMALL], float), counts)
-    found = (counts.reference, counts.recalled, counts.false_ours, counts.false_theirs)
-    assert (counts.pictures, *found) == (1, *expected[:4])
-    assert counts.ious == pytest.approx(expected[4])
+def test_threshold_of_so_many_extra_boxes(finds, extra, threshold):
+    assert finds.threshold(extra) == pytest.approx(threshold)
+    assert finds.extra(finds.threshold(extra)) <= extra
 
 
-def test_summary_is_of_all_pictures():
-    counts = evaluate.Counts()
-    for ours in ([TALL], [SHIFTED, SPURIOUS], [], [SPURIOUS]):
-        evaluate.compare(boxes(TALL), boxes(*ours), np.array([TALL], float), counts)
-    assert counts.summary() == {
-        "pictures": 4,
-        "faces": 4,
-        "recall": 0.5,
-        "mean_iou": round((1 + 2 / 3) / 2, 4),
-        "false_ours": 0.5,
-        "false_theirs": 0,
+def test_pictures_without_faces_and_without_finds():
+    found = evaluate.Finds()
+    found.add(np.zeros((0, 5)), np.array([TALL], float))
+    found.add(scored((SPURIOUS, 0.9)), NO_BOXES)
+    assert (found.recall(0.5), found.extra(0.5), found.pictures) == (0, 0.5, 2)
+
+
+@pytest.mark.parametrize("degrees", [90, -90, 180])
+def test_quarter_turns_are_numpys(degrees):
+    """Clockwise, with the boxes of the turned pixels."""
+    case = evaluate.Case(noise(60, 80), np.array([[10.0, 5, 30, 45]]))
+    turned = evaluate.turned(case, degrees)
+    expected = np.rot90(case.picture, -degrees // 90)
+    assert turned.picture.shape == expected.shape
+    assert np.abs(turned.picture.astype(int) - expected).max() <= 2
+    mask = np.zeros((60, 80), np.uint8)
+    mask[5:45, 10:30] = 1
+    y, x = np.nonzero(np.rot90(mask, -degrees // 90))
+    np.testing.assert_allclose(turned.faces[0], [x.min(), y.min(), x.max(), y.max()], atol=1.01)
+
+
+def test_light_and_border():
+    case = evaluate.Case(np.full((40, 60, 3), 200, np.uint8), np.array([[10.0, 5, 30, 35]]))
+    assert (evaluate.lit(case, 1.0, 0.5, 2.0).picture == (200, 100, 255)).all()
+    wide = evaluate.bordered(case)
+    assert wide.picture.shape == (70, 90, 3) and not wide.picture[:15].any()
+    assert np.array_equal(wide.faces, [[25, 20, 45, 50]])
+
+
+def test_the_table_has_a_row_for_every_detector_and_the_weakest_kind_first(monkeypatch):
+    """The judged detector misses the tall face; the second kind has no tall one."""
+    tall, small = (evaluate.Case(noise(), np.array([box], float)) for box in (TALL, SMALL))
+    monkeypatch.setattr(evaluate, "kinds", lambda data, labels: {"easy": [small], "hard": [tall]})
+    detectors = {
+        "original": lambda picture, low: scored((TALL, 0.9), (SMALL, 0.8)),
+        "ours": lambda picture, low: scored((SMALL, 0.9)),
     }
-    assert evaluate.Counts().summary()["recall"] == 0  # no division by zero
-
-
-def test_held_out_scenes_are_compared_by_kind(tmp_path):
-    scene_tar(tmp_path, "val_96_000.tar", "composite")
-    scene_tar(tmp_path, "val_96_001.tar", "collage")
-    scenes = evaluate.load_scenes(tmp_path)
-    assert len(scenes) == 4 and scenes[0][0].shape == (96, 96, 3)
-    assert [label["found"].shape for _, label in scenes] == [(1, 5), (0, 5)] * 2
-    tables = evaluate.on_scenes(lambda picture: boxes([20, 20, 70, 70]), scenes)
-    assert {name: c.pictures for name, c in tables.items()} == dict(all=4, composite=2, collage=2)
-    assert tables["all"].summary()["recall"] == 1 and tables["all"].false_ours == 0
+    rows = evaluate.table(detectors, None, {})
+    assert [(row["kind"], row["detector"], row["recall"]) for row in rows] == [
+        ("hard", "original", 1),
+        ("hard", "ours", 0),
+        ("easy", "original", 1),
+        ("easy", "ours", 1),
+    ]
+    lines = evaluate.as_markdown(rows).splitlines()
+    assert len(lines) == 6 and lines[3].startswith("| hard | ours | 1 | 1.000 | 0.000 |")
 
 
 def test_the_product_counts_its_looks(net, tmp_path):
@@ -622,33 +638,28 @@ def test_the_product_counts_its_looks(net, tmp_path):
     assert looks == {False: [1, 1], True: [2, 1]}  # nothing found: once more, if large
 
 
-def test_frames_compare_all_three(tmp_path):
-    scene_tar(tmp_path, "val_96_000.tar")
-    theirs, full, fast = boxes(TALL), boxes(TALL, SPURIOUS), boxes(SHIFTED)
-    tables = evaluate.on_frames(
-        lambda p: theirs, lambda p: full, lambda p: fast, evaluate.load_scenes(tmp_path)
-    )
-    ious = {name: counts.summary()["mean_iou"] for name, counts in tables.items()}
-    assert ious == pytest.approx(
-        {"full size": 1, "fast": 2 / 3, "fast against full size": 2 / 3}, abs=1e-4
-    )
-    assert [counts.reference for counts in tables.values()] == [2, 2, 4]  # in two pictures
-
-
-def test_rows_of_pictures(tmp_path):
+def test_rows_of_pictures(tmp_path, monkeypatch):
     for name in ("b.png", "a.png"):
         cv2.imwrite(str(tmp_path / name), noise())
     (tmp_path / "notes.txt").write_text("no picture")
 
-    class Fast:
+    found = {
+        ("theirs", False): boxes(TALL, SPURIOUS),
+        ("ours", False): boxes(TALL),
+        ("ours", True): boxes(SHIFTED),
+    }
+
+    class Product:
         looks = [2]
 
-        def __call__(self, picture):
-            return boxes(SHIFTED)
+        def __init__(self, weights_fp, fast):
+            self.found = found[weights_fp, fast]
 
-    rows = evaluate.on_pictures(
-        lambda p: boxes(TALL, SPURIOUS), lambda p: boxes(TALL), Fast(), [tmp_path]
-    )
+        def __call__(self, picture):
+            return self.found
+
+    monkeypatch.setattr(evaluate, "Product", Product)
+    rows = evaluate.on_pictures("theirs", "ours", [tmp_path])
     assert [row["picture"] for row in rows] == ["a.png", "b.png"]
     assert rows[0] == dict(
         picture="a.png", theirs=2, ours=1, worst_iou=1.0, fast=1, iou_of_fast=0.667, looks=2
@@ -656,33 +667,6 @@ def test_rows_of_pictures(tmp_path):
 
 
 # Calibration
-
-
-def test_collected_finds():
-    """A tall face that the original finds, too, one that it does not, a small one, a false one."""
-    theirs = boxes(TALL, SMALL)
-    label = {"found": theirs, "put": np.array([[*TALL, 1], [*SMALL, 1], [300, 0, 350, 50, 1.0]])}
-    ours = boxes(SHIFTED, [300, 0, 350, 50], SMALL, SPURIOUS)
-    ours[:, 4] = 0.9, 0.8, 0.7, 0.6
-    finds, faces, false_theirs = calibrate.collect(lambda *_: ours, [(noise(), label)] * 2)
-    np.testing.assert_allclose(finds, [[0.9, 1, 0], [0.8, 0, 0], [0.7, 0, 0], [0.6, 0, 1]] * 2)
-    assert (faces, false_theirs) == (2, 0)
-    assert calibrate.collect(lambda *_: ours, [])[0].shape == (0, 3)
-
-
-@pytest.mark.parametrize(
-    "faces, threshold",
-    [
-        (25, 0.79),  # the 24th of 25 faces has the score 0.8
-        (10, 0.89),  # ten are found at once
-        (30, 0.1),  # never enough: the lowest
-    ],
-)
-def test_threshold_finds_enough(faces, threshold):
-    scores = np.array([0.9] * 20 + [0.8] * 4 + [0.3] * 2)
-    finds = np.column_stack([scores, np.ones(26), np.zeros(26)])
-    finds = np.concatenate([finds, [[0.95, 0, 1]]])  # a false box buys nothing
-    assert calibrate.choose_threshold(finds, faces) == pytest.approx(threshold, abs=0.0101)
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])  # too careful, right, too bold
@@ -698,47 +682,3 @@ def test_calibrated_scores(net, threshold):
     torch.testing.assert_close(new[0, :, 1], torch.sigmoid(logit), atol=1e-5, rtol=1e-4)
     assert torch.equal(loc, new_loc)
     assert same_tensors(net.state_dict(), before)  # the input is unchanged
-
-
-# Masks of people: the module needs mediapipe, of which nothing is used here
-
-
-@pytest.fixture
-def segment(monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
-    monkeypatch.delitem(sys.modules, "training.detector.segment_people", raising=False)
-    import training.detector.segment_people as module
-
-    yield module
-    sys.modules.pop("training.detector.segment_people", None)
-
-
-def test_person_mask_is_the_larger_opinion(segment):
-    class Segmenter:
-        def process(self, picture):
-            tight = picture.shape == (40, 60, 3)
-            mask = np.full(picture.shape[:2], 0.2 if tight else 0.4, np.float32)
-            if tight:
-                mask[:10] = 0.9
-            return SimpleNamespace(segmentation_mask=mask)
-
-    mask = segment.person_mask(Segmenter(), noise(40, 60))
-    assert mask.shape == (40, 60) and mask.dtype == np.uint8
-    assert (mask[:10] == int(0.9 * 255)).all() and (mask[10:] == int(0.4 * 255)).all()
-
-
-@pytest.mark.parametrize(
-    "box, covered",
-    [
-        ([20, 20, 60, 60], True),  # on the person
-        ([20, 60, 60, 100], False),  # half beside it
-        ([-20, 20, 30, 60], True),  # reaching out of the picture
-        ([50, 50, 50, 50], False),  # empty
-    ],
-)
-def test_mask_covers_the_face(segment, box, covered):
-    mask = np.zeros((100, 100), np.uint8)
-    mask[:80] = 255
-    assert bool(segment.covers_face(mask, box)) is covered

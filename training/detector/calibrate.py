@@ -1,13 +1,14 @@
-"""Shift a trained detector's scores so that 0.5, where the pipeline cuts, is the right place.
+"""Shift a trained detector's scores so that 0.5, where the product cuts, is the right place.
 
-A student in doubt is less sure than its teacher.  On held-out scenes, others than those of the
-evaluation, this looks for the highest threshold above which it still finds enough of the original's
-faces.  The threshold's logit is subtracted from the biases of all face scores.
+A student in doubt is less sure than its teacher.  In the training scenes with boxes drawn by hand
+(which it learned to see as its teachers do, not as the boxes say) this looks for the lowest
+threshold that lets no more extra boxes through than the original's does at 0.5.  Its logit is
+subtracted from the biases of all face scores.
 
 Usage::
 
-    python -m training.detector.calibrate --weights run/faceboxes.pth --scenes choice/ \
-        --out calibrated.pth
+    python -m training.detector.calibrate --data DIR_OF_TARS --original FaceBoxesProd.pth \
+        --weights run/faceboxes.pth --out calibrated.pth
 """
 
 from __future__ import annotations
@@ -18,43 +19,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from training.detector.detection import Detector, match_boxes
-from training.detector.evaluate import SAME_FACE_IOU, are_false, are_tall, load_scenes
+from training.detector.detection import Detector
+from training.detector.evaluate import DEFAULT, drawn_scenes, finds_in
 
-RECALL = 0.96  # of the original's tall faces: a hundredth above the goal
-THRESHOLDS = np.arange(0.1, 0.96, 0.01)
 FACE = 1  # index of the class; every anchor has two channels, background first
-
-
-def collect(
-    detector: Detector, scenes: list[tuple[np.ndarray, dict]]
-) -> tuple[np.ndarray, int, int]:
-    """What the detector finds in the scenes, down to the lowest of THRESHOLDS.
-
-    Returns
-    -------
-    (n, 3) float : of every find its score, whether it is a tall face that the original finds, too,
-        and whether it is false
-    the number of the original's tall faces, and that of its false boxes
-    """
-    finds, faces, false_theirs = [np.zeros((0, 3))], 0, 0
-    for picture, label in scenes:
-        theirs, known = label["found"], label["put"][:, :4]
-        ours = detector(picture, float(THRESHOLDS[0]))
-        right, tall = np.zeros(len(ours)), are_tall(theirs)
-        for i, j in match_boxes(theirs[:, :4], ours[:, :4], SAME_FACE_IOU):
-            right[j] = tall[i]
-        finds.append(np.column_stack([ours[:, 4], right, are_false(ours, known)]))
-        faces += int(tall.sum())
-        false_theirs += int(are_false(theirs, known).sum())
-    return np.concatenate(finds), faces, false_theirs
-
-
-def choose_threshold(finds: np.ndarray, faces: int) -> float:
-    """The highest of THRESHOLDS above which RECALL of so many faces is found, else the lowest."""
-    found = [finds[finds[:, 0] > threshold, 1].sum() for threshold in THRESHOLDS]
-    enough = np.flatnonzero(np.array(found) >= RECALL * faces)
-    return float(THRESHOLDS[enough.max(initial=0)])
 
 
 def shift_scores(state: dict[str, torch.Tensor], threshold: float) -> dict[str, torch.Tensor]:
@@ -68,19 +36,20 @@ def shift_scores(state: dict[str, torch.Tensor], threshold: float) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tars")
+    parser.add_argument("--original", required=True, help="state dict of the original")
     parser.add_argument("--weights", required=True, help="state dict that the training wrote")
-    parser.add_argument("--scenes", type=Path, required=True, help="folder of val_* shards")
     parser.add_argument("--out", type=Path, required=True, help="state dict to write")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    finds, faces, false_theirs = collect(Detector(args.weights), load_scenes(args.scenes))
-    threshold = choose_threshold(finds, faces)
-    _, right, false = finds[finds[:, 0] > threshold].sum(0)
+    scenes = drawn_scenes(args.data, "train")
+    theirs, ours = (finds_in(scenes, Detector(fp)) for fp in (args.original, args.weights))
+    threshold = ours.threshold(theirs.extra(DEFAULT))
     state = torch.load(args.weights, map_location="cpu", weights_only=True)
     torch.save(shift_scores(state, threshold), args.out)
     print(
-        f"above {threshold:.2f}: {right:.0f} of {faces} faces, {false:.0f} false boxes "
-        f"(the original: {false_theirs})"
+        f"{threshold:.3f} becomes {DEFAULT}: {theirs.extra(DEFAULT):.3f} extra boxes a scene, "
+        f"recall {ours.recall(threshold):.3f} (the original: {theirs.recall(DEFAULT):.3f})"
     )
 
 

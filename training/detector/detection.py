@@ -6,6 +6,7 @@ Boxes are (n, 4) float arrays ``x1 y1 x2 y2`` in pixels of the picture, origin a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,6 +17,12 @@ from FaceBoxes.utils.box_utils import decode, nms
 from FaceBoxes.utils.prior_box import prior_boxes
 
 MAX_CANDIDATES = 1000
+
+
+class Find(Protocol):
+    """A detector: a picture (H, W, 3) uint8 BGR -> boxes with scores (n, 5), best first."""
+
+    def __call__(self, picture: np.ndarray, min_score: float = 0.5, /) -> np.ndarray: ...
 
 
 def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -43,8 +50,8 @@ def match_boxes(
 
 def to_input(pictures: np.ndarray) -> torch.Tensor:
     """Network input (n, 3, H, W) float32 of pictures (n, H, W, 3) uint8 BGR."""
-    blob = pictures.astype(np.float32) - MEAN_BGR
-    return torch.from_numpy(np.ascontiguousarray(blob.transpose(0, 3, 1, 2)))
+    channels_last = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    return channels_last.float() - torch.from_numpy(MEAN_BGR)[:, None, None]
 
 
 class Detector:

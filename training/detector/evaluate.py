@@ -1,48 +1,222 @@
-"""Compare our detector with the original one.
+"""Compare detectors on held-out pictures, over all thresholds: recall against extra boxes.
 
-The original's finds are the reference: how many of its faces at least 40 pixels tall ours finds,
-and how closely the boxes agree.  A box is false when it overlaps none of the known faces.
+The pictures are the held-out scenes with boxes drawn by hand (narrower than FaceBoxes', and some
+far faces have none, so that an extra box need not be a wrong one), and the held-out portraits, as
+they are, turned, darkened and in coloured light.  All detectors see the same pixels, in one run.
 
-Scenes and tars are shown to the networks as they are.  Frames (scenes as large as a video's) and
-pictures go through the product's detector, which shrinks them: to the full size, or first to less
-("fast"); the fast boxes are compared with those at the full size, too.
+For every kind of picture and every detector there is a row: extra boxes for each picture and recall
+above 0.5, and the recall where as many extra boxes are let through as the original's above 0.5, for
+all faces and by height.  Rows that fall furthest behind the original come first.
+
+Pictures given by name go through the product's detector, which shrinks them: to the full size, or
+first to less ("fast").
 
 Usage::
 
-    python -m training.detector.evaluate --ours faceboxes.pth --original FaceBoxesProd.pth \
-        --data DIR_OF_TARS --labels faces.json --scenes scenes/ --frames frames/ \
-        --pictures DIR_OR_FILE ...
+    python -m training.detector.evaluate --data DIR_OF_TARS --labels faces.json \
+        --original FaceBoxesProd.pth --retinaface retinaface_640x640.onnx \
+        --ours FaceBoxes/weights/reenact_faceboxes.pth run/faceboxes.pth --pictures examples
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
 from FaceBoxes import FaceBoxes
-from training.detector.detection import Detector, match_boxes, pairwise_iou
-from training.pictures import decode_picture, iterate_files, iterate_pictures
+from training.detector.crops import moved
+from training.detector.detection import Detector, Find, match_boxes, pairwise_iou
+from training.detector.retinaface import RetinaFace
+from training.pictures import decode_picture, iterate_files
 
-# A picture (H, W, 3) uint8 BGR -> its boxes and scores (n, 5).
-Find = Callable[[np.ndarray], np.ndarray]
-
-MIN_HEIGHT = 40  # pixels: smaller faces are not asked for
-SAME_FACE_IOU = 0.5
-ON_A_FACE_IOU = 0.3  # a box that overlaps no known face by this is false
+LOWEST = 0.02  # boxes that score less are not looked at
+DEFAULT = 0.5  # where the product cuts
+SAME_FACE_IOU = 0.35  # hand-drawn boxes are narrower than what they are compared with
+HEIGHTS = ((20, 30), (30, 40), (40, 80), (80, 10_000))  # pixels
+ROLLS = (30, 60, 90, 180)  # degrees, half of the pictures clockwise, half the other way
 VIDEO_FRAMES = 12
-TARS = (  # held-out pictures as they are, with the factor by which they are enlarged
-    ("scenes", 1.0),
-    ("scenes", 2.0),
-    ("portraits", 1.0),
-    ("portraits", 2.0),
-)
+
+
+class Case(NamedTuple):
+    """A picture (H, W, 3) uint8 BGR and the boxes (n, 4) of its faces."""
+
+    picture: np.ndarray
+    faces: np.ndarray
+
+
+@dataclass
+class Finds:
+    """What a detector found in some pictures, down to LOWEST.
+
+    scores: of every box; heights: of the face that it is, 0 for an extra box; faces: the heights of
+    all faces; overlaps: IoU of every box with its face, 0 for an extra box.
+    """
+
+    pictures: int = 0
+    scores: list[float] = field(default_factory=list)
+    heights: list[float] = field(default_factory=list)
+    faces: list[float] = field(default_factory=list)
+
+    def add(self, found: np.ndarray, faces: np.ndarray) -> None:
+        """Count the boxes (n, 5) found in a picture, best first, against its faces (m, 4).
+
+        The better box takes the face, whatever overlaps more, so that a threshold above the lowest
+        leaves as it is what is above it.
+        """
+        iou, heights = pairwise_iou(found[:, :4], faces), faces[:, 3] - faces[:, 1]
+        for row, score in zip(iou, found[:, 4]):
+            face = int(row.argmax()) if len(row) else -1
+            right = face >= 0 and row[face] >= SAME_FACE_IOU
+            self.heights.append(float(heights[face]) if right else 0.0)
+            self.scores.append(float(score))
+            if right:
+                iou[:, face] = -1
+        self.faces += heights.tolist()
+        self.pictures += 1
+
+    def extra(self, threshold: float) -> float:
+        """Boxes on nothing that is known, for each picture."""
+        return float(self._above(threshold, -1, 1).sum() / max(self.pictures, 1))
+
+    def recall(self, threshold: float, low: float = 1e-3, high: float = np.inf) -> float:
+        """Share of the faces from `low` to `high` pixels tall that are found; nan without any."""
+        faces = sum(low <= height < high for height in self.faces)
+        return float(self._above(threshold, low, high).sum() / faces) if faces else float("nan")
+
+    def threshold(self, extra: float) -> float:
+        """The lowest score that lets no more extra boxes through than so many for each picture."""
+        wrong = np.sort(np.array(self.scores)[np.array(self.heights) == 0])[::-1]
+        allowed = int(extra * self.pictures + 1e-6)
+        return float(wrong[allowed]) if allowed < len(wrong) else LOWEST
+
+    def _above(self, threshold: float, low: float, high: float) -> np.ndarray:
+        scores, heights = np.array(self.scores), np.array(self.heights)
+        return (scores > threshold) & (heights >= low) & (heights < high)
+
+
+def turned(case: Case, degrees: float) -> Case:
+    """The picture turned clockwise about its middle, and large enough for all of it."""
+    size = np.array(case.picture.shape[1::-1], float)
+    angle = np.deg2rad(degrees)
+    linear = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    room = np.abs(linear) @ size
+    matrix = np.column_stack([linear, (room - 1) / 2 - linear @ ((size - 1) / 2)])
+    canvas = tuple(np.ceil(room - 1e-6).astype(int).tolist())
+    picture = cv2.warpAffine(case.picture, matrix, canvas, borderMode=cv2.BORDER_REPLICATE)
+    return Case(picture, moved(case.faces, matrix))
+
+
+def lit(case: Case, *gains: float) -> Case:
+    """The picture with its channels, blue first, times the gains."""
+    picture = np.clip(case.picture * np.array(gains), 0, 255)
+    return Case(picture.astype(np.uint8), case.faces)
+
+
+def bordered(case: Case) -> Case:
+    """The picture with a black border of half its size, as a face seldom fills a picture."""
+    margin = max(case.picture.shape[:2]) // 4
+    picture = cv2.copyMakeBorder(case.picture, *(margin,) * 4, cv2.BORDER_CONSTANT)
+    return Case(picture, case.faces + margin)
+
+
+def drawn_scenes(data: Path, split: str) -> list[Case]:
+    """The scenes of a split that have boxes drawn by hand."""
+    files = dict(iterate_files(data / "scenes_people.tar"))
+    boxes = json.loads(files["boxes.json"])
+    names = sorted(name for name in boxes if name.startswith(f"{split}/"))
+    return [
+        Case(decode_picture(files[name]), np.array(boxes[name], float).reshape(-1, 4))
+        for name in names
+    ]
+
+
+def labelled(data: Path, labels: dict, tar_name: str) -> list[Case]:
+    """The held-out pictures of a tar in which ``label`` is sure of a face and doubts nothing."""
+    cases = []
+    for name, content in iterate_files(data / f"{tar_name}.tar"):
+        label = labels.get(f"{tar_name}/{name}")
+        if name.startswith("val/") and label and label["faces"] and not label["ignore"]:
+            cases.append(bordered(Case(decode_picture(content), np.array(label["faces"]))))
+    return cases
+
+
+def kinds(data: Path, labels: dict) -> dict[str, Iterable[Case]]:
+    """The pictures of every kind that is measured, by its name."""
+    scenes, portraits = drawn_scenes(data, "val"), labelled(data, labels, "portraits")
+    heads = labelled(data, labels, "faces_more")
+    sides = [1 - 2 * (i % 2) for i in range(len(portraits))]
+    dark, blue = (0.2, 0.2, 0.2), (1.0, 0.35, 0.25)
+    rolled = {
+        f"portraits, rolled by {roll}°": [turned(c, roll * s) for c, s in zip(portraits, sides)]
+        for roll in ROLLS
+    }
+    return {
+        "scenes, boxes by hand": scenes,
+        "scenes, a fifth of the light": [lit(case, *dark) for case in scenes],
+        "scenes, blue light": [lit(case, *blue) for case in scenes],
+        "heads, turned and grimacing": heads,
+        "portraits": portraits,
+        "portraits, a fifth of the light": [lit(case, *dark) for case in portraits],
+        "portraits, blue light": [lit(case, *blue) for case in portraits],
+        **rolled,
+    }
+
+
+def finds_in(cases: Iterable[Case], find: Find) -> Finds:
+    """What a detector finds in some pictures."""
+    finds = Finds()
+    for case in cases:
+        finds.add(find(case.picture, LOWEST), case.faces)
+    return finds
+
+
+def row_of(kind: str, name: str, finds: Finds, original: Finds) -> dict[str, str | float]:
+    """A row of the table; see the module."""
+    equal = finds.threshold(original.extra(DEFAULT))
+    by_height = {
+        f"{low}-{high}" if high < HEIGHTS[-1][1] else f"{low}+": finds.recall(equal, low, high)
+        for low, high in HEIGHTS
+    }
+    return {
+        "kind": kind,
+        "detector": name,
+        "faces": len(finds.faces),
+        "extra": finds.extra(DEFAULT),
+        "recall": finds.recall(DEFAULT),
+        "equal": finds.recall(equal),
+        "threshold": equal,
+        **by_height,
+    }
+
+
+def table(detectors: dict[str, Find], data: Path, labels: dict) -> list[dict[str, str | float]]:
+    """All rows; the first detector is the original, the last the one that is judged."""
+    groups = []
+    for kind, cases in kinds(data, labels).items():
+        finds = {name: finds_in(cases, find) for name, find in detectors.items()}
+        original = next(iter(finds.values()))
+        groups.append([row_of(kind, name, found, original) for name, found in finds.items()])
+    groups.sort(key=lambda rows: float(rows[-1]["equal"]) - float(rows[0]["equal"]))
+    return [row for rows in groups for row in rows]
+
+
+def as_markdown(rows: list[dict[str, str | float]]) -> str:
+    """The rows as a table to read."""
+
+    def cell(value: str | float) -> str:
+        return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[cell(value) for value in row.values()] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 class Product:
@@ -65,112 +239,11 @@ class Product:
         return np.array(self.detector(picture)).reshape(-1, 5)
 
 
-@dataclass
-class Counts:
-    """Running totals over pictures; `ious` of the tall faces that both detectors find."""
-
-    pictures: int = 0
-    reference: int = 0
-    recalled: int = 0
-    false_ours: int = 0
-    false_theirs: int = 0
-    ious: list[float] = field(default_factory=list)
-
-    def summary(self) -> dict[str, float]:
-        """Recall, mean IoU, and false boxes for each picture of both detectors."""
-        pictures = max(self.pictures, 1)
-        return {
-            "pictures": self.pictures,
-            "faces": self.reference,
-            "recall": round(self.recalled / max(self.reference, 1), 4),
-            "mean_iou": round(float(np.mean(self.ious or [0.0])), 4),
-            "false_ours": round(self.false_ours / pictures, 4),
-            "false_theirs": round(self.false_theirs / pictures, 4),
-        }
-
-
-def are_false(found: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """(n,) bool: which boxes (n, 5) overlap none of the known faces (m, 4)."""
-    return np.all(pairwise_iou(found[:, :4], known) < ON_A_FACE_IOU, axis=1)
-
-
-def are_tall(boxes: np.ndarray) -> np.ndarray:
-    """(n,) bool: which boxes (n, 5) are tall enough to be asked for."""
-    return boxes[:, 3] - boxes[:, 1] >= MIN_HEIGHT
-
-
 def agreement(theirs: np.ndarray, ours: np.ndarray) -> dict[int, float]:
     """IoU of every box of `theirs` (n, 5) that `ours` (m, 5) holds, too, keyed by its index."""
     iou = pairwise_iou(theirs[:, :4], ours[:, :4])
     pairs = match_boxes(theirs[:, :4], ours[:, :4], SAME_FACE_IOU)
     return {i: float(iou[i, j]) for i, j in pairs}
-
-
-def compare(theirs: np.ndarray, ours: np.ndarray, known: np.ndarray, counts: Counts) -> None:
-    """Add one picture to the counts.
-
-    Parameters
-    ----------
-    theirs, ours : (n, 5) boxes with scores, of the original and of our detector
-    known : (m, 4) faces known to be in the picture, for the false boxes of both
-    """
-    tall = are_tall(theirs)
-    ious = [iou for i, iou in agreement(theirs, ours).items() if tall[i]]
-    counts.pictures += 1
-    counts.reference += int(tall.sum())
-    counts.recalled += len(ious)
-    counts.ious += ious
-    counts.false_ours += int(are_false(ours, known).sum())
-    counts.false_theirs += int(are_false(theirs, known).sum())
-
-
-def load_scenes(folder: Path) -> list[tuple[np.ndarray, dict]]:
-    """The held-out scenes: (H, W, 3) uint8 pictures, and of their labels the arrays put, found."""
-    scenes = []
-    for shard in sorted(folder.glob("val_*.tar")):
-        files = dict(iterate_files(shard))
-        labels = json.loads(files.pop("labels.json"))
-        for name in sorted(files):
-            label = labels[name]
-            arrays = {key: np.array(label[key], float).reshape(-1, 5) for key in ("put", "found")}
-            scenes.append((decode_picture(files[name]), arrays | {"kind": label["kind"]}))
-    return scenes
-
-
-def on_scenes(ours: Find, scenes: list[tuple[np.ndarray, dict]]) -> dict[str, Counts]:
-    """Composed scenes, whose labels hold the original's finds already: all, and each kind."""
-    tables = {"all": Counts()}
-    for picture, label in scenes:
-        found = ours(picture)
-        for name in ("all", label["kind"]):
-            counts = tables.setdefault(name, Counts())
-            compare(label["found"], found, label["put"][:, :4], counts)
-    return tables
-
-
-def on_tar(ours: Find, theirs: Find, tar_fp: Path, labels: dict, scale: float) -> Counts:
-    """The held-out pictures of a tar, each enlarged by `scale`."""
-    counts = Counts()
-    for name, picture in iterate_pictures(tar_fp):
-        label = labels.get(f"{tar_fp.stem}/{name}")
-        if not name.startswith("val/") or label is None:
-            continue
-        picture = cv2.resize(picture, None, fx=scale, fy=scale)
-        known = np.array(label["faces"] + label["ignore"]).reshape(-1, 4) * scale
-        compare(theirs(picture), ours(picture), known, counts)
-    return counts
-
-
-def on_frames(
-    theirs: Find, full: Find, fast: Find, scenes: list[tuple[np.ndarray, dict]]
-) -> dict[str, Counts]:
-    """Scenes as large as frames: both our ways against the original's, and against each other."""
-    tables = {"full size": Counts(), "fast": Counts(), "fast against full size": Counts()}
-    for picture, label in scenes:
-        found, known = [find(picture) for find in (theirs, full, fast)], label["put"][:, :4]
-        for counts, (reference, ours) in zip(tables.values(), ((0, 1), (0, 2), (1, 2))):
-            compare(found[reference], found[ours], known, counts)
-    return tables
 
 
 def read_frames(path: Path) -> list[tuple[str, np.ndarray]]:
@@ -187,8 +260,10 @@ def read_frames(path: Path) -> list[tuple[str, np.ndarray]]:
     return pictures
 
 
-def on_pictures(theirs: Find, full: Find, fast: Product, paths: list[Path]) -> list[dict]:
+def on_pictures(original_fp: str, ours_fp: str, paths: list[Path]) -> list[dict]:
     """A row for each picture or video frame below `paths`: how many faces, how well they agree."""
+    theirs = Product(original_fp, fast=False)
+    full, fast = (Product(ours_fp, fast) for fast in (False, True))
     rows = []
     files = [f for path in paths for f in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     for name, picture in (frame for file in files if file.is_file() for frame in read_frames(file)):
@@ -197,51 +272,19 @@ def on_pictures(theirs: Find, full: Find, fast: Product, paths: list[Path]) -> l
             round(min(agreement(*pair).values(), default=0.0), 3)
             for pair in ((original, ours), (ours, quick))
         ]
-        counts: dict[str, str | float] = {
-            "theirs": len(original),
-            "ours": len(ours),
-            "worst_iou": worst[0],
-        }
+        counts = {"theirs": len(original), "ours": len(ours), "worst_iou": worst[0]}
         fast_counts = {"fast": len(quick), "iou_of_fast": worst[1], "looks": fast.looks[-1]}
         rows.append({"picture": name, **counts, **fast_counts})
     return rows
 
 
-def rows_of(tables: dict[str, Counts]) -> list[dict]:
-    """A row for each table: its name and its summary."""
-    return [{"what": name} | counts.summary() for name, counts in tables.items()]
-
-
-def on_networks(ours_fp: str, args: argparse.Namespace) -> list[dict]:
-    """Rows of the scenes and tars, whose pictures go to the networks as they are."""
-    ours, theirs = Detector(ours_fp), Detector(args.original)
-    labels, scenes = json.loads(args.labels.read_text()), load_scenes(args.scenes)
-    tables = {f"composed, {kind}": counts for kind, counts in on_scenes(ours, scenes).items()}
-    for name, scale in TARS:
-        tar_fp = args.data / f"{name}.tar"
-        tables[f"{name} x{scale:g}"] = on_tar(ours, theirs, tar_fp, labels, scale)
-    return rows_of(tables)
-
-
-def on_products(ours_fp: str, args: argparse.Namespace) -> list[dict]:
-    """Rows of the frames and the pictures, which the product shrinks."""
-    theirs = Product(args.original, fast=False)
-    full, fast = (Product(ours_fp, fast) for fast in (False, True))
-    rows = []
-    if args.frames:
-        rows = rows_of(on_frames(theirs, full, fast, load_scenes(args.frames)))
-        rows.append({"what": "looks at a frame", "fast": round(np.mean(fast.looks), 3)})
-    return rows + on_pictures(theirs, full, fast, args.pictures)
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ours", nargs="+", required=True, help="our state dicts")
-    parser.add_argument("--original", required=True, help="state dict of the original")
     parser.add_argument("--data", type=Path, required=True, help="folder of the tars")
     parser.add_argument("--labels", type=Path, required=True, help="what label wrote")
-    parser.add_argument("--scenes", type=Path, required=True, help="folder of the val_* shards")
-    parser.add_argument("--frames", type=Path, help="folder of val_* shards as large as frames")
+    parser.add_argument("--original", required=True, help="state dict of the original")
+    parser.add_argument("--retinaface", help="OpenSeeFace's ONNX graph")
+    parser.add_argument("--ours", nargs="+", required=True, help="our state dicts, the last judged")
     parser.add_argument("--pictures", type=Path, nargs="*", default=[], help="more: files, folders")
     parser.add_argument("--json", type=Path, help="also write everything here")
     return parser.parse_args()
@@ -250,14 +293,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(1)
-    result: dict[str, list] = {}
-    for ours_fp in args.ours:
-        result[ours_fp] = on_networks(ours_fp, args) + on_products(ours_fp, args)
-        print(ours_fp)
-        for row in result[ours_fp]:
-            print(" ", " ".join(f"{key}={value}" for key, value in row.items()))
+    detectors: dict[str, Find] = {"original": Detector(args.original)}
+    if args.retinaface:
+        detectors["RetinaFace"] = RetinaFace(args.retinaface)
+    detectors |= {ours_fp: Detector(ours_fp) for ours_fp in args.ours}
+    rows = table(detectors, args.data, json.loads(args.labels.read_text()))
+    print(as_markdown(rows))
+    pictures = on_pictures(args.original, args.ours[-1], args.pictures)
+    for row in pictures:
+        print(" ".join(f"{key}={value}" for key, value in row.items()))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
+        args.json.write_text(json.dumps({"table": rows, "pictures": pictures}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,18 @@
-"""Teach FaceBoxes what another one says, from random or from given weights.
+"""Teach FaceBoxes what another one says, corrected by what is known of the pictures.
 
-The pictures are random parts of the scenes of ``compose_scenes``, enlarged or shrunk.  The teacher
-looks at each, too, and its answer is the target (see ``distillation``), but for the places where it
-disagrees with what we know to be in the scene: nothing is learned there.
+The pictures are what ``crops`` cuts from real ones.  The teacher looks at each, too, and its answer
+is the target (see ``distillation``); where that disagrees with what ``label`` knows of the picture,
+it is corrected, or nothing is learned there.
 
 The learning rate follows the clock, so a run ends when it is told to, on any machine.  Every few
-minutes it measures the averaged weights on held-out scenes and writes into the output folder
-``faceboxes.pth`` (plain state dict of the averaged weights), ``checkpoint.pth`` (all there is to go
-on from) and a line of ``log.csv``.  Scenes that appear while it runs are picked up.  The same
+minutes it writes into the output folder ``faceboxes.pth`` (plain state dict of the averaged
+weights), ``checkpoint.pth`` (all there is to go on from) and a line of ``log.csv``.  The same
 command again resumes.
 
 Usage::
 
-    python -m training.detector.train --scenes scenes/ --teacher FaceBoxesProd.pth --out run/
-    python -m training.detector.train --scenes scenes/ --teacher FaceBoxesProd.pth --out tuned/ \
-        --minutes 45 --from-weights FaceBoxes/weights/reenact_faceboxes.pth
+    python -m training.detector.train --data DIR_OF_TARS --labels faces.json \
+        --teacher FaceBoxesProd.pth --out run/ --minutes 70 --from-weights faceboxes.pth
 """
 
 from __future__ import annotations
@@ -31,21 +29,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from FaceBoxes.models.faceboxes import FaceBoxesNet
 from FaceBoxes.utils.prior_box import prior_boxes
 from training.average import Average
-from training.detector.composition import log_uniform, resize, tone
-from training.detector.detection import Detector, match_boxes, to_input
-from training.detector.distillation import Losses, distillation_losses, touching
-from training.detector.evaluate import load_scenes, on_scenes
-from training.pictures import decode_picture, iterate_files
+from training.detector.crops import Crop, CropConfig, Cutter, Source, load_sources
+from training.detector.detection import Detector, to_input
+from training.detector.distillation import Hint, amend, distillation_losses
 
-# Pictures (B, S, S, 3) uint8 BGR, and (B, P) bool, which anchors of each count.
-Batch = tuple[torch.Tensor, torch.Tensor]
-
-SAME_FACE_IOU = 0.4  # of a find and the box of what was put there
+Batch = list[Crop]
+Answer = tuple[torch.Tensor, torch.Tensor]  # a network's: offsets (B, P, 4), scores (B, P, 2)
 
 
 @dataclass(frozen=True)
@@ -53,108 +48,33 @@ class TrainConfig:
     """Everything that shapes a run apart from its data and its length."""
 
     seed: int = 0
-    sides: tuple[int, ...] = (320, 416, 416, 512, 640)  # of the pictures of a batch, pixels
-    batch_pixels: int = 8 * 416 * 416  # larger pictures come in smaller batches
-    zoom: tuple[float, float] = (0.6, 2.5)
-    learning_rate: float = 1.2e-3
+    batch: int = 8
+    learning_rate: float = 1e-3
     weight_decay: float = 5e-3
     warmup_steps: int = 200
     final_share: float = 0.005  # of the learning rate, at the end
     box_weight: float = 3.0
     logit_weight: float = 0.2
+    hint_weight: float = 2.0
+    hint_share: float = 10.0  # of the learning rate, for the hint's linear map
     gradient_norm: float = 10.0
     average_decay: float = 0.999
-    report_minutes: float = 8.0
-    held_out: int = 200
+    report_minutes: float = 4.0
+    crops: CropConfig = CropConfig()
 
 
-class Scenes(IterableDataset):
+class Crops(IterableDataset):
     """Endless batches."""
 
-    def __init__(self, folder: Path, cfg: TrainConfig, seed: int) -> None:
-        self.folder, self.cfg, self.seed = folder, cfg, seed
-        self.scenes: list[tuple[bytes, dict]] = []
-        self.loaded: set[Path] = set()
-
-    def load_new_shards(self) -> None:
-        for shard in sorted(set(self.folder.glob("train_*.tar")) - self.loaded):
-            files = dict(iterate_files(shard))
-            labels = json.loads(files.pop("labels.json"))
-            self.scenes.extend((files[name], labels[name]) for name in sorted(files))
-            self.loaded.add(shard)
-        if not self.loaded:
-            raise FileNotFoundError(f"no train_*.tar in {self.folder}")
+    def __init__(self, sources: dict[str, list[Source]], cfg: TrainConfig, seed: int) -> None:
+        self.sources, self.cfg, self.seed = sources, cfg, seed
 
     def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(1)
-        rng = np.random.default_rng(self.seed)
+        worker = torch.utils.data.get_worker_info()
+        cutter = Cutter(self.sources, self.cfg.crops, self.seed + (worker.id if worker else 0))
         while True:
-            self.load_new_shards()
-            order = rng.permutation(len(self.scenes))
-            while len(order):
-                side = int(rng.choice(self.cfg.sides))
-                count = max(self.cfg.batch_pixels // side**2, 1)
-                yield self._batch(rng, [self.scenes[i] for i in order[:count]], side)
-                order = order[count:]
-
-    def _batch(self, rng: np.random.Generator, scenes: list, side: int) -> Batch:
-        priors = prior_boxes(side, side)
-        pictures, counts = [], []
-        for content, label in scenes:
-            picture, areas = augment(
-                rng, decode_picture(content), disputed(label), side, self.cfg.zoom
-            )
-            pictures.append(picture)
-            counts.append(~touching(priors, areas / side))
-        return torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(counts))
-
-
-def disputed(label: dict) -> np.ndarray:
-    """Boxes (n, 4) where the teacher and what was put into a scene disagree.
-
-    Real pictures may hold faces that nobody put there: what the teacher finds in them is right.
-    """
-    put, found = (np.array(label[key], float).reshape(-1, 5)[:, :4] for key in ("put", "found"))
-    pairs = match_boxes(put, found, SAME_FACE_IOU)
-    missed = np.delete(put, [i for i, _ in pairs], axis=0)
-    if label["kind"] == "real":
-        return missed
-    return np.concatenate([missed, np.delete(found, [j for _, j in pairs], axis=0)])
-
-
-def augment(
-    rng: np.random.Generator,
-    picture: np.ndarray,
-    areas: np.ndarray,
-    side: int,
-    zoom: tuple[float, float],
-) -> tuple[np.ndarray, np.ndarray]:
-    """A random square part of a scene, resized, mirrored and toned at random.
-
-    Parameters
-    ----------
-    picture : (S, S, 3) uint8 BGR
-    areas : (n, 4) boxes in its pixels
-    side : of the result, pixels
-    zoom : range of the enlargement, as far as the scene is large enough
-
-    Returns
-    -------
-    picture (side, side, 3) uint8, areas (n, 4) in its pixels
-    """
-    size = picture.shape[0]
-    part = min(round(side / log_uniform(rng, *zoom)), size)
-    x, y = rng.integers(size - part + 1, size=2)
-    shown = resize(picture[y : y + part, x : x + part], side, side)
-    areas = (areas - (x, y, x, y)) * (side / part)
-    if rng.random() < 0.5:
-        shown, areas = shown[:, ::-1], mirror(areas, side)
-    return tone(rng, np.ascontiguousarray(shown), rng.uniform(0, 0.8)), areas
-
-
-def mirror(boxes: np.ndarray, width: int) -> np.ndarray:
-    """Boxes (n, 4) in a picture of `width` pixels that is flipped left to right."""
-    return boxes[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
+            yield [cutter.crop() for _ in range(self.cfg.batch)]
 
 
 class Run:
@@ -176,38 +96,68 @@ class Run:
         if from_weights:
             state = torch.load(from_weights, map_location=device, weights_only=True)
             self.net.load_state_dict(state)
+        self.hint = Hint(self.net, self.teacher).to(device)
         self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay
+            [
+                {"params": self.net.parameters(), "share": 1.0},
+                {"params": self.hint.parameters(), "share": cfg.hint_share},
+            ],
+            lr=cfg.learning_rate,
+            weight_decay=cfg.weight_decay,
+            fused=True,
         )
         self.averaged = Average(self.net, cfg.average_decay)
         self.step, self.elapsed = 0, 0.0  # elapsed: seconds
 
-    def learn(self, batch: Batch, progress: float) -> Losses:
-        """One step; `progress` in [0, 1] sets the learning rate."""
-        inputs, counts = to_input(batch[0].numpy()).to(self.device), batch[1].to(self.device)
+    def amended(self, batch: Batch, wanted: Answer) -> tuple[Answer, torch.Tensor]:
+        """The teacher's answer, corrected by what is known, and which anchors count (B, P)."""
+        offsets, scores = (part.float().cpu().numpy() for part in wanted)
+        side = self.cfg.crops.side
+        priors = prior_boxes(side, side)
+        counts = [
+            amend(offset, score[:, 1], priors, *(boxes / side for boxes in crop[1:]))
+            for crop, offset, score in zip(batch, offsets, scores)
+        ]
+        parts = (offsets, scores, np.stack(counts))
+        wanted_offsets, wanted_scores, counted = (
+            torch.from_numpy(part).to(self.device) for part in parts
+        )
+        return (wanted_offsets, wanted_scores), counted
+
+    def learn(self, batch: Batch, progress: float) -> dict[str, torch.Tensor]:
+        """One step; `progress` in [0, 1] sets the learning rate.  Returns the losses by name."""
+        inputs = to_input(np.stack([crop.picture for crop in batch])).to(self.device)
         priors = torch.tensor(prior_boxes(*inputs.shape[2:]), device=self.device)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.cfg, self.step, progress)
-        with torch.no_grad():
-            wanted = self.teacher(inputs)
-        losses = distillation_losses(self.net(inputs), wanted, priors, counts)
+            group["lr"] = group["share"] * learning_rate(self.cfg, self.step, progress)
+        with torch.autocast(self.device, torch.bfloat16):
+            with torch.no_grad():
+                wanted = self.teacher(inputs)
+            loc, conf = self.net(inputs)
+            hint = self.hint()
+        wanted, counts = self.amended(batch, wanted)
+        losses = distillation_losses((loc.float(), conf.float()), wanted, priors, counts)
         loss = (
             losses.scores
             + self.cfg.logit_weight * losses.logits
             + self.cfg.box_weight * losses.boxes
+            + self.cfg.hint_weight * hint
         )
         self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.cfg.gradient_norm)
-        self.optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.cfg.gradient_norm)
+        if norm.isfinite():  # oneDNN's bfloat16 gradients of maps of one pixel may not be
+            self.optimizer.step()
         self.averaged.update(self.net)
         self.step += 1
-        return Losses(*(part.detach() for part in losses))
+        named = {**losses._asdict(), "hint": hint}
+        return {name: value.detach() for name, value in named.items()}
 
     def save(self) -> None:
         """Write the averaged weights and the checkpoint; each appears whole or not at all."""
         checkpoint = {
             "net": self.net.state_dict(),
+            "hint": self.hint.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.averaged.state,
             "average_steps": self.averaged.steps,
@@ -227,6 +177,7 @@ class Run:
             return
         saved = torch.load(checkpoint_fp, map_location=self.device, weights_only=True)
         self.net.load_state_dict(saved["net"])
+        self.hint.load_state_dict(saved["hint"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.averaged.state, self.averaged.steps = saved["average"], saved["average_steps"]
         self.step, self.elapsed = saved["step"], saved["elapsed"]
@@ -237,13 +188,6 @@ def learning_rate(cfg: TrainConfig, step: int, progress: float) -> float:
     warm = min((step + 1) / cfg.warmup_steps, 1)
     cosine = 0.5 * (1 + math.cos(math.pi * min(progress, 1)))
     return cfg.learning_rate * warm * max(cosine, cfg.final_share)
-
-
-def measure(state: dict[str, torch.Tensor], held_out: list) -> dict[str, float]:
-    """How the weights do on held-out scenes, against the teacher's finds."""
-    net = FaceBoxesNet()
-    net.load_state_dict(state)
-    return on_scenes(Detector(net), held_out)["all"].summary()
 
 
 def append_log(log_fp: Path, row: dict) -> None:
@@ -257,35 +201,37 @@ def append_log(log_fp: Path, row: dict) -> None:
     print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
 
 
-def train(run: Run, scenes_dir: Path, seconds: float) -> None:
+def train(run: Run, sources: dict[str, list[Source]], seconds: float, workers: int) -> None:
     """Train until `seconds` of training, over all resumed parts, are used up."""
     cfg = run.cfg
-    held_out = load_scenes(scenes_dir)[: cfg.held_out]
-    scenes = Scenes(scenes_dir, cfg, cfg.seed + run.step)
-    batches = iter(DataLoader(scenes, batch_size=None, num_workers=1, prefetch_factor=4))
+    crops = Crops(sources, cfg, cfg.seed + run.step)
+    batches = iter(DataLoader(crops, batch_size=None, num_workers=workers, collate_fn=list))
     started = time.time() - run.elapsed
-    reported, losses, seen = run.elapsed, [], 0
+    reported, losses = run.elapsed, []
     run.net.train()
     while run.elapsed < seconds:
-        batch = next(batches)
-        losses.append(run.learn(batch, run.elapsed / seconds))
-        seen, run.elapsed = seen + len(batch[0]), time.time() - started
+        losses.append(run.learn(next(batches), run.elapsed / seconds))
+        run.elapsed = time.time() - started
         if run.elapsed - reported > 60 * cfg.report_minutes or run.elapsed >= seconds:
             run.save()
-            means = (round(float(torch.stack(part).mean()), 4) for part in zip(*losses))
+            means = {
+                name: round(float(torch.stack([step[name] for step in losses]).mean()), 4)
+                for name in losses[0]
+            }
             row = {
                 "minutes": round(run.elapsed / 60, 1),
                 "step": run.step,
-                "per_second": round(seen / (run.elapsed - reported), 1),
-                **dict(zip(Losses._fields, means)),
+                "per_second": round(len(losses) * cfg.batch / (run.elapsed - reported), 1),
+                **means,
             }
-            append_log(run.out / "log.csv", row | measure(run.averaged.state, held_out))
-            reported, losses, seen = time.time() - started, [], 0
+            append_log(run.out / "log.csv", row)
+            reported, losses = run.elapsed, []
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--scenes", type=Path, required=True, help="folder of train_*, val_* tars")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the tars")
+    parser.add_argument("--labels", type=Path, required=True, help="what label wrote")
     parser.add_argument("--teacher", required=True, help="state dict to learn from")
     parser.add_argument("--out", type=Path, required=True, help="for weights, checkpoint, log")
     parser.add_argument("--minutes", type=float, default=90, help="of training, over all parts")
@@ -296,6 +242,7 @@ def main() -> None:
         "--learning-rate", type=float, default=TrainConfig.learning_rate, help="its peak"
     )
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="processes that cut; 0: this one")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -304,7 +251,7 @@ def main() -> None:
     (args.out / "config.json").write_text(json.dumps(asdict(cfg), indent=1))
     run = Run(cfg, args.out, args.device, Detector(args.teacher).net, args.from_weights)
     run.resume()
-    train(run, args.scenes, 60 * args.minutes)
+    train(run, load_sources(args.data, args.labels, "train"), 60 * args.minutes, args.workers)
 
 
 if __name__ == "__main__":
