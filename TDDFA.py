@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +27,42 @@ _ROI_PARSERS: dict[str, Callable[[Any], list[float]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Scores:
+    """The expression scores that a network tells: ARKit's blendshapes, as MediaPipe scores them.
+
+    names : of each, say `jawOpen`; mean, std (k,) float32 : score = output · std + mean; a score
+        that nobody could teach has both 0.
+    reliability (k,) float32 : correlation with the teacher's on people held out; 0 if not taught.
+    """
+
+    names: tuple[str, ...]
+    mean: np.ndarray
+    std: np.ndarray
+    reliability: np.ndarray
+
+    def of(self, outputs: np.ndarray) -> np.ndarray:
+        """The network's outputs (n, k) -> scores (n, k) in [0, 1]."""
+        return np.clip(outputs * self.std + self.mean, 0, 1)
+
+
+class Regression(NamedTuple):
+    """What the network says of n faces.
+
+    params : n vectors (num_params,) float32, see `bfm.params`.
+    roi_boxes : the ROIs `[x0, y0, x1, y1]` that they refer to.
+    scores (n, num_scores) float32 in [0, 1], named by `TDDFA.scores`, or None : how strongly each
+        expression shows; 0 for those that nobody could teach.
+    error (n,) float32, or None : the distance in pixels of the network's crop, on average over the
+        face's points, that the parameters are to be expected off. Around 20: this is no face.
+    """
+
+    params: list[np.ndarray]
+    roi_boxes: list[list[float]]
+    scores: np.ndarray | None
+    error: np.ndarray | None
+
+
 class TDDFA:
     """The 3DDFA_V2 regressor (Guo et al. 2020, arXiv 2009.09960) and its 3DMM.
 
@@ -40,6 +76,7 @@ class TDDFA:
     config : the checked configuration, its paths absolute; layout : its parameter layout.
     bfm : the 3DMM; tri (M, 3) int32 : its triangles.
     size : side of the network's input, pixels.
+    scores : what the scores of `regress` are; None for networks that give none.
 
     Copies and pickles, as process pools make them, open the same files again.
 
@@ -55,7 +92,12 @@ class TDDFA:
         self.size = config.size
         self.bfm = BFMModel(config.bfm_fp, self.layout.shape_dim, self.layout.exp_dim)
         self.tri = self.bfm.tri
-        self._mean, self._std = _read_mean_std(config.mean_std_fp, self.layout.num_params)
+        numbers = load_arrays(config.mean_std_fp)
+        self._mean, self._std = (
+            _numbers(config.mean_std_fp, numbers, key, self.layout.num_params)
+            for key in ("mean", "std")
+        )
+        self.scores = _scores(config.mean_std_fp, numbers, config.num_scores)
         gpu_id = config.gpu_id if config.gpu_mode else None
         self._net = open_network(config.network, Path(config.weights_fp), config.engine, gpu_id)
 
@@ -81,24 +123,32 @@ class TDDFA:
 
         Returns
         -------
-        A list of (num_params,) float32 vectors (see `bfm.params`) and the list of the
-        ROIs `[x0, y0, x1, y1]` that they refer to. The last bits of the numbers, here as in
+        The `params` and `roi_boxes` of `Regression`. The last bits of the numbers, here as in
         `recon_vers`, depend on the processor.
 
         Raises
         ------
         ValueError : unknown crop policy, or an ROI that is empty or not finite.
         """
+        with timed("TDDFA", shown=timer_flag):
+            return self.regress(img, objs, crop_policy)[:2]
+
+    def regress(self, img: np.ndarray, objs: Sequence[Any], crop_policy: str = "box") -> Regression:
+        """All that the network says of every face; see `__call__` for what it takes and raises."""
         if crop_policy not in _ROI_PARSERS:
             raise ValueError(f"crop_policy: expected 'box' or 'landmark', got {crop_policy!r}")
         if len(objs) == 0:
-            return [], []
-        with timed("TDDFA", shown=timer_flag):
-            img = as_bgr(img)
-            roi_boxes = [_ROI_PARSERS[crop_policy](obj) for obj in objs]
-            crops = np.stack([self._crop(img, roi_box) for roi_box in roi_boxes])
-            params = self._net(crops)[0] * self._std + self._mean
-        return list(params.astype(np.float32)), roi_boxes
+            known = self.scores is not None
+            scores = np.zeros((0, self.config.num_scores), np.float32) if known else None
+            return Regression([], [], scores, np.zeros(0, np.float32) if known else None)
+        img = as_bgr(img)
+        roi_boxes = [_ROI_PARSERS[crop_policy](obj) for obj in objs]
+        crops = np.stack([self._crop(img, roi_box) for roi_box in roi_boxes])
+        outputs = self._net(crops)
+        params = list((outputs[0] * self._std + self._mean).astype(np.float32))
+        if self.scores is None:
+            return Regression(params, roi_boxes, None, None)
+        return Regression(params, roi_boxes, self.scores.of(outputs[1]), np.exp(outputs[2][:, 0]))
 
     def _crop(self, img: np.ndarray, roi_box: Sequence[float]) -> np.ndarray:
         """The network's input for one ROI: (3, size, size) float32 in [-1, 1]."""
@@ -178,12 +228,20 @@ class TDDFA:
         return face.pose[:, :3] @ column.reshape(-1, 3).T + face.pose[:, 3:]
 
 
-def _read_mean_std(path: PathLike, num_params: int) -> tuple[np.ndarray, np.ndarray]:
-    content = load_arrays(path)
-    arrays = []
-    for key in ("mean", "std"):
-        array = np.asarray(content.get(key) if isinstance(content, dict) else None)
-        if array.shape != (num_params,):
-            raise AssetError(f"bad file {path}: expected {key!r} of {num_params} numbers")
-        arrays.append(array.astype(np.float32))
-    return arrays[0], arrays[1]
+def _numbers(path: PathLike, content: Any, key: str, count: int) -> np.ndarray:
+    array = np.asarray(content.get(key) if isinstance(content, dict) else None)
+    if array.shape != (count,) or array.dtype.kind not in "fiu":
+        raise AssetError(f"bad file {path}: expected {key!r} of {count} numbers")
+    return array.astype(np.float32)
+
+
+def _scores(path: PathLike, content: Any, count: int) -> Scores | None:
+    if not count:
+        return None
+    numbers = [
+        _numbers(path, content, f"score_{key}", count) for key in ("mean", "std", "reliability")
+    ]
+    names = tuple(map(str, content.get("score_names", ())))
+    if len(names) != count:
+        raise AssetError(f"bad file {path}: expected 'score_names' of {count} names")
+    return Scores(names, *numbers)

@@ -6,11 +6,12 @@ from typing import Any
 
 
 def mobilenet(**kwargs: Any) -> Any:
-    """MobileNet-V1; keyword arguments `widen_factor` (1.0) and `num_classes` (62) count."""
+    """MobileNet-V1; keyword arguments `widen_factor` (1.0), `num_classes` (62) and `num_scores` (0)
+    count."""
     from models.mobilenet_v1 import MobileNet
 
     return MobileNet(
-        widen_factor=kwargs.get("widen_factor", 1.0), num_classes=kwargs.get("num_classes", 62)
+        kwargs.get("widen_factor", 1.0), kwargs.get("num_classes", 62), kwargs.get("num_scores", 0)
     )
 
 

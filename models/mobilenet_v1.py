@@ -41,13 +41,19 @@ class DepthwiseSeparable(nn.Module):
 class MobileNet(nn.Module):
     """(N, 3, S, S) float32 crops -> (N, num_classes) normalised parameters.
 
+    With `num_scores` it returns a tuple of those parameters, (N, num_scores) normalised expression
+    scores, and (N, 1) the logarithm of the landmark error to be expected, pixels of the crop.
+
     Parameters
     ----------
     widen_factor : multiplies every layer's channels (1.0, 0.5, ...).
     num_classes : length of the parameter vector.
+    num_scores : how many scores, or 0 for 3DDFA_V2's network, which has neither head.
     """
 
-    def __init__(self, widen_factor: float = 1.0, num_classes: int = 62) -> None:
+    def __init__(
+        self, widen_factor: float = 1.0, num_classes: int = 62, num_scores: int = 0
+    ) -> None:
         super().__init__()
         channels = int(32 * widen_factor)
         self.conv1 = nn.Conv2d(3, channels, 3, 2, 1, bias=False)
@@ -57,9 +63,24 @@ class MobileNet(nn.Module):
             self.add_module(name, DepthwiseSeparable(channels, outputs, stride))
             channels = outputs
         self.fc = nn.Linear(channels, num_classes)
+        self.num_scores = num_scores
+        if num_scores:
+            self.fc_scores = nn.Linear(channels, num_scores)
+            self.fc_error = nn.Linear(channels, 1)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, 3, S, S) crops -> (N, channels) what the heads read."""
         x = torch.relu(self.bn1(self.conv1(x)))
         for name, _, _ in _BLOCKS:
             x = getattr(self, name)(x)
-        return self.fc(x.mean(dim=(2, 3)))
+        return x.mean(dim=(2, 3))
+
+    def heads(self, features: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(N, channels) features -> all outputs."""
+        if not self.num_scores:
+            return (self.fc(features),)
+        return self.fc(features), self.fc_scores(features), self.fc_error(features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        outputs = self.heads(self.features(x))
+        return outputs if self.num_scores else outputs[0]

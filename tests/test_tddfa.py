@@ -6,11 +6,12 @@ import copy
 import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from conftest import PICTURES, heavy_modules_after, noise
+from conftest import PICTURES, heavy_modules_after, noise, random_module
 
 from TDDFA import TDDFA
 from TDDFA_ONNX import TDDFA_ONNX
@@ -282,3 +283,71 @@ def test_small_helpers():
     ]  # fmt: skip
     with pytest.raises(Exception, match="true or false"):
         str2bool("maybe")
+
+
+SCORING = {"widen_factor": 0.125, "num_classes": 22, "num_scores": 3}
+
+
+@pytest.fixture(scope="module")
+def scoring_config(tiny_config, tmp_path_factory, torch):
+    """The tiny config with three scores, the last of which nobody taught."""
+    from models import mobilenet
+
+    folder = tmp_path_factory.mktemp("scoring")
+    numbers = dict(np.load(tiny_config["param_mean_std_fp"]))
+    taught = np.array([0.2, 0.3, 0], np.float32)
+    scores = dict(score_names=["jawOpen", "mouthPucker", "tongueOut"], score_reliability=taught)
+    np.savez(folder / "mean_std.npz", **numbers, **scores, score_mean=taught, score_std=taught)
+    module = random_module(torch, partial(mobilenet, **SCORING))
+    torch.save(module.state_dict(), folder / "tiny.pth")
+    files = {"checkpoint_fp": folder / "tiny.pth", "param_mean_std_fp": folder / "mean_std.npz"}
+    return {**tiny_config, "num_scores": 3, **{key: str(path) for key, path in files.items()}}
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_scores_and_error(scoring_config, torch, engine):
+    from models import mobilenet
+    from models.checkpoints import load_model
+
+    tddfa = TDDFA(**scoring_config, engine=engine)
+    told = tddfa.regress(noise(), BOXES)
+    crops = np.stack([tddfa._crop(noise(), box) for box in told.roi_boxes])
+    module = load_model(mobilenet(**SCORING), scoring_config["checkpoint_fp"])
+    with torch.inference_mode():
+        _, outputs, log_error = (x.numpy() for x in module.eval()(torch.from_numpy(crops)))
+    expected = np.clip(outputs * [0.2, 0.3, 0] + [0.2, 0.3, 0], 0, 1)
+    np.testing.assert_allclose(told.scores, expected, atol=1e-4)
+    np.testing.assert_allclose(told.error, np.exp(log_error[:, 0]), rtol=1e-3)
+    assert (told.scores[:, 2] == 0).all() and np.ptp(told.scores[:, 0]) > 0
+    params, roi_boxes = tddfa(noise(), BOXES)
+    np.testing.assert_array_equal(params, told.params)
+    assert roi_boxes == told.roi_boxes
+    assert tddfa.scores.names == ("jawOpen", "mouthPucker", "tongueOut")
+
+
+def test_no_faces_have_no_scores(scoring_config, tiny_tddfa):
+    none = TDDFA(**scoring_config).regress(noise(), [])
+    assert none.params == [] and none.scores.shape == (0, 3) and none.error.shape == (0,)
+    assert tiny_tddfa.regress(noise(), BOXES)[2:] == (None, None)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"score_std": None}, "'score_std' of 3 numbers"),  # missing
+        ({"score_mean": np.zeros(2)}, "'score_mean' of 3 numbers"),  # another network's
+        ({"score_names": ["jawOpen"]}, "'score_names' of 3 names"),  # too few
+    ],
+)
+def test_damaged_scores(scoring_config, tmp_path, changes, message):
+    numbers = dict(np.load(scoring_config["param_mean_std_fp"])) | changes
+    kept = {key: value for key, value in numbers.items() if value is not None}
+    np.savez(tmp_path / "numbers.npz", **kept)
+    config = {**scoring_config, "param_mean_std_fp": str(tmp_path / "numbers.npz")}
+    with pytest.raises(AssetError, match=message):
+        TDDFA(**config)
+
+
+def test_scores_need_a_network_that_tells_them(scoring_config):
+    with pytest.raises(UsageError, match="num_scores"):
+        TDDFA(**{**scoring_config, "arch": "resnet22"})

@@ -36,6 +36,7 @@ class TDDFAConfig:
     arch, widen_factor : the network of `checkpoint_fp`.
     size : side of the network's square input, pixels.
     num_params, shape_dim, exp_dim : length of the parameter vector and of its parts.
+    num_scores : how many expression scores the network tells besides, and its doubt; 0: neither.
     param_mean_std_fp : mean and deviation of the parameters the network was trained with.
     detector_fp : FaceBoxes weights that belong with this regressor.
     gpu_mode, gpu_id : run on that CUDA device.
@@ -52,6 +53,7 @@ class TDDFAConfig:
     num_params: _Count = None
     shape_dim: _Count = None
     exp_dim: _Count = None
+    num_scores: int = 0
     param_mean_std_fp: _Text = None
     detector_fp: _Text = None
     gpu_mode: bool = False
@@ -96,10 +98,12 @@ class TDDFAConfig:
         """The regressor's network."""
         return NetworkSpec(
             build=lambda: ARCHITECTURES[self.arch](
-                widen_factor=self.widen_factor, num_classes=self.layout.num_params
+                widen_factor=self.widen_factor,
+                num_classes=self.layout.num_params,
+                num_scores=self.num_scores,
             ),
             example_shape=(1, 3, self.size, self.size),
-            outputs=("params",),
+            outputs=("params", "scores", "log_error")[: 3 if self.num_scores else 1],
         )
 
     @property
@@ -136,6 +140,8 @@ class TDDFAConfig:
             raise UsageError(f"config: engine {self.engine!r} is none of {', '.join(ENGINES)}")
         if not (self.checkpoint_fp or self.onnx_fp):
             raise UsageError("config: give the weights as checkpoint_fp or onnx_fp")
+        if self.num_scores < 0 or (self.num_scores and self.arch != "mobilenet"):
+            raise UsageError("config: num_scores is 0, or a count that arch mobilenet tells")
         if self.size < 1 or not 0 < self.widen_factor < math.inf:
             raise UsageError("config: size and widen_factor must be positive numbers")
         ParamLayout.resolve(self.num_params, self.shape_dim, self.exp_dim)
