@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tarfile
 from types import SimpleNamespace
@@ -25,13 +26,34 @@ from training.regressor import (  # noqa: E402
     eyelids,
     fit,
     geometry,
+    landmarks,
     measure,
+    nothing,
+    teach,
     train_tddfa,
+    turn,
     widen,
 )
-from training.regressor.faces import MIRROR, Faces, Samples, normalise, shrink  # noqa: E402
+from training.regressor.faces import (  # noqa: E402
+    MADE,
+    MIRROR,
+    NO_FACE,
+    Faces,
+    Sample,
+    Samples,
+    normalise,
+    shrink,
+)
 from training.regressor.geometry import CROP, Fit, Model  # noqa: E402
-from training.regressor.landmarks import EYE_CORNERS, EYES, LIPS, LOWER_LID, UPPER_LID  # noqa: E402
+from training.regressor.kind import INNER, JAW, Kind  # noqa: E402
+from training.regressor.landmarks import (  # noqa: E402
+    EYE_CORNERS,
+    EYES,
+    LIPS,
+    LOWER_LID,
+    OPPOSITE_OF_68,
+    UPPER_LID,
+)
 from utils.tddfa_util import similar_transform  # noqa: E402
 
 STILL = augment.AugmentConfig(
@@ -167,6 +189,9 @@ def synthetic_labels(count=6):
         "mirror": points[:, opposites(478)],
         "inside": np.tile(np.array([0, 0, CROP - 1, CROP - 1], np.float32), (count, 1)),
         "scale": rng.uniform(0.5, 2, count).astype(np.float32),
+        "scores": rng.uniform(0, 1, (count, 52)).astype(np.float32),
+        "score_names": np.array(["eyeBlinkLeft", "eyeBlinkRight", *(f"s{i}" for i in range(50))]),
+        "found": np.ones(count, bool),
         "name": np.array([f"n{i}" for i in range(count)]),
         "person": np.array([f"p{i // 2}" for i in range(count)]),
         "source": np.array(["portraits", "utkface"] * (count // 2)),
@@ -214,6 +239,244 @@ def test_landmarks_off_the_surface_weigh_less():
     assert weight[200] / weight[50] == pytest.approx(2 / (1 + 81))
     assert weight[LIPS[0]] / weight[50] == pytest.approx(2.5)
     assert weight[EYES[0]] / weight[50] == pytest.approx(4)
+
+
+@pytest.mark.parametrize("name", ["mouthLeft", "mouthRight", "jawOpen", "mouthUpperUpLeft"])
+def test_opposite_names(name):
+    opposite = landmarks.opposite_name(name)
+    assert landmarks.opposite_name(opposite) == name
+    assert (opposite == name) == (name == "jawOpen")
+
+
+def test_opposites_of_the_68_landmarks():
+    assert OPPOSITE_OF_68[OPPOSITE_OF_68].tolist() == list(range(68))
+    assert np.flatnonzero(np.arange(68) == OPPOSITE_OF_68).tolist() == [
+        8, 27, 28, 29, 30, 33, 51, 57, 62, 66,
+    ]  # fmt: skip
+    assert OPPOSITE_OF_68[[0, 17, 36, 48]].tolist() == [16, 26, 45, 54]
+
+
+def test_winks_have_a_side():
+    points = np.zeros((2, 468, 2))
+    points[:, 263, 0] = 100  # from 33, at the origin
+    points[0, 386, 1], points[1, 159, 1] = 10, 20  # the left eye open, then the right
+    np.testing.assert_allclose(landmarks.wink(points), [0.1, -0.2])
+
+
+# Whose labels
+
+
+def test_who_teaches_which_face():
+    labels = {"found": np.array([True, True, True, True, False, False])}
+    teacher = {
+        "yaw": np.array([5.0, 5.0, -60.0, -60.0, 70.0, 10.0]),
+        "doubt": np.array([0.01, 0.2, 0.05, 0.2, 0.05, 0.05]),
+    }
+    expected = [Kind.AHEAD, Kind.PLAIN, Kind.TURNED, Kind.PLAIN, Kind.LOST, Kind.LOST]
+    assert fit.kinds(labels, teacher).tolist() == expected
+    assert fit.is_sure(teacher).tolist() == [True, False, True, False, True, False]
+
+
+def test_the_originals_landmarks_are_moved_to_mediapipes():
+    """By as much as the face ahead says; for the turned one by that share of its size."""
+    rng = np.random.default_rng(0)
+    teacher = rng.uniform(0, 50, (2, 68, 2)).astype(np.float32)
+    teacher[:, 0], teacher[:, 1] = 0, 50  # both are 50 pixels large
+    teacher[1] *= 2
+    seen = np.zeros((2, 468, 2), np.float32)
+    for ours, theirs in landmarks.MEDIAPIPE_OF_68.items():
+        seen[:, theirs] = teacher[:, ours] + [1, -2]
+    seen[1] = np.nan
+    kind = np.array([Kind.AHEAD, Kind.LOST])
+    moved = fit.teacher_points(torch.from_numpy(seen), torch.from_numpy(teacher), kind)
+    np.testing.assert_allclose(moved[0, 0], teacher[0] + [1, -2], atol=1e-4)
+    np.testing.assert_allclose(moved[0, 1], teacher[1] + [2, -4], atol=1e-4)
+    back = moved[1].numpy()[:, OPPOSITE_OF_68] * [-1, 1] + [CROP - 1, 0]
+    np.testing.assert_allclose(back, moved[0], atol=1e-4)
+
+
+def test_fits_follow_the_labels_of_their_kind():
+    """Faces whose two sets of labels contradict each other: each goes with those it trusts."""
+    model, kind = random_model(points=536), np.array([Kind.LOST, Kind.PLAIN, Kind.LOST])
+    faces = [Fit(random_pose(3, seed), torch.zeros(3, 3), torch.zeros(3, 2)) for seed in (0, 1)]
+    mediapipes, originals = (face.project(model) for face in faces)
+    points = torch.cat([mediapipes[:, :468], originals[:, 468:]], 1)
+    weights = fit.kind_weights(torch.ones(468))
+    found = fit.fit_kinds(model, points, kind, weights, torch.full((5,), 0.01)).project(model)
+    expected = torch.stack([originals[0], mediapipes[1], originals[2]])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.3)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_a_kind_trusts_has_weight(kind):
+    weighted = np.flatnonzero(fit.kind_weights(torch.ones(468))[kind])
+    assert np.isin(kind.seen, weighted).all()
+    assert len(np.concatenate([JAW, INNER])) == 68
+
+
+class Oracle:
+    """Stands in for the original: whatever it sees, a face in the middle of the picture."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def outputs(self, pictures):
+        pose = np.array([[5e-4, 0, 0, 60], [0, 5e-4, 0, 62], [0, 0, 5e-4, 0]], np.float32)
+        return [np.tile(np.concatenate([pose.ravel(), np.zeros(5)]), (len(pictures), 1))]
+
+
+def test_the_teacher_agrees_with_itself_about_symmetric_faces():
+    model = random_model(points=68)
+    mean = model.mean / 3
+    symmetric = (mean + mean[OPPOSITE_OF_68] * torch.tensor([-1.0, 1, 1])) / 2
+    oracle = Oracle(Model(symmetric, model.shape, model.exp))
+    crops = np.stack([noise(CROP, CROP, s) for s in (0, 1)])
+    roi = np.array([[95, -97, 140], [90, -100, 120]], np.float32)
+    direct, _ = teach.look(oracle, crops, roi, mirrored=False)
+    mirrored, _ = teach.look(oracle, crops, roi, mirrored=True)
+    shift = np.array([1, 0]) * roi[:, None, 2:] / 120  # 60 in the ROI's frame is half a pixel off
+    np.testing.assert_allclose(mirrored - direct, np.broadcast_to(shift, direct.shape), atol=1e-3)
+    low, high = direct.min(1), direct.max(1)
+    size = np.sqrt(np.prod(high - low, axis=1))
+    np.testing.assert_allclose(teach.face_size(direct), size, rtol=1e-6)
+
+
+# Turned pictures
+
+
+def test_turned_poses():
+    """The face looks where it is told to, its pivot stays, and so does its size."""
+    pose = random_pose(1, turn=0.1)[0].numpy().astype(np.float64)
+    pivot = pose[:, :3] @ turn.PIVOT + pose[:, 3]
+    for yaw, pitch in ((50, 0), (-80, 0), (0, 20), (70, -25)):
+        moved = turn.turned_pose(pose, turn.Move(yaw, pitch))
+        np.testing.assert_allclose(moved[:, :3] @ turn.PIVOT + moved[:, 3], pivot, atol=1e-6)
+        gram = moved[:, :3] @ moved[:, :3].T
+        np.testing.assert_allclose(gram, pose[:, :3] @ pose[:, :3].T, atol=1e-12)
+        if not pitch:
+            assert turn.heading(moved) == pytest.approx(turn.heading(pose) + yaw)
+    nodded = turn.turned_pose(np.eye(3, 4), turn.Move(pitch=20))
+    assert nodded[1, 2] == pytest.approx(np.sin(np.deg2rad(20)))  # looks up
+
+
+def test_moves_in_a_mirror():
+    move = turn.Move(30.0, 10.0, (1.0, 0.2))
+    assert move.mirrored == turn.Move(-30.0, 10.0, (0.2, 1.0))
+    assert move.mirrored.mirrored == move
+
+
+def sheet(turned_world):
+    """A Turner whose mesh is a flat sheet of 20 x 20 vertices in the middle of the crop."""
+    y, x = np.mgrid[-50_000:50_001:20j, -40_000:40_001:20j]
+    mean = np.stack([x, y, 0 * x], -1).reshape(-1, 3)
+    number = np.arange(400).reshape(20, 20)
+    corners = (number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:])
+    a, b, c, d = (corner.ravel() for corner in corners)
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]).astype(np.int32)
+    mesh = Model(torch.from_numpy(mean).float(), torch.zeros(400, 3, 40), torch.zeros(400, 3, 12))
+    faces = Faces([(turned_world.folder, turned_world.folder)], False)
+    points = geometry.with_eyelids(turned_world.model, turned_world.folder).at(np.arange(536))
+    pose = np.array([[6e-4, 0, 0, 95.5], [0, 6e-4, 0, -95.5], [0, 0, 6e-4, 0]], np.float32)
+    faces.pose = np.tile(pose, (2, 3, 1, 1))
+    return turn.Turner(faces, mesh, points, triangles, np.zeros((1, 64, 64, 3), np.uint8))
+
+
+def test_an_unmoved_picture_stays(world):
+    turner = sheet(world)
+    picture, found = turner.move(0, turn.Move())
+    off = np.abs(picture.astype(int) - turner.faces.crop(0))
+    assert np.median(off) <= 2 and off[40:150, 60:130].mean() < 4  # drawn between vertices
+    for name in ("pose", "alpha", "beta"):
+        np.testing.assert_allclose(found[name], getattr(turner.faces, name)[:, 0], atol=1e-3)
+
+
+def test_a_turned_sheet_narrows(world):
+    """A white stripe on the sheet: turned by 40 degrees it is so much narrower."""
+    turner = sheet(world)
+    white = np.zeros((CROP, CROP, 3), np.uint8)
+    white[:, 84:108] = 255  # the sheet reaches from 71.5 to 119.5
+    turner.faces.crops = [np.repeat(white[None], 6, 0)]
+    picture, found = turner.move(0, turn.Move(yaw=40))
+    _, x = np.nonzero(picture[90:100, :, 0] > 128)
+    assert np.ptp(x) + 1 == pytest.approx(24 * np.cos(np.deg2rad(40)), abs=2)
+    assert turn.heading(found["pose"]).tolist() == pytest.approx([40, -40])
+    assert (x.min() + x.max()) / 2 == pytest.approx(95.5, abs=1.5)  # framed anew
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])  # as it is, more than half, shut
+def test_lids_close_by_the_share_asked_for(world, share):
+    turner = sheet(world)
+    g = generator(4)
+    turner.points = random_model(536, 40, 12, seed=8)
+    for side in (0, 1):  # open eyes, and directions that close them
+        upper, lower = list(UPPER_LID[side]), list(LOWER_LID[side])
+        turner.points.mean[upper, 1] = turner.points.mean[lower, 1] + 9000
+        turner.points.shape[upper + lower] = turner.points.exp[upper + lower] = 0
+        turner.points.exp[upper, 1, 10 + side] = -9000 * (1 + 0.1 * torch.rand(7, generator=g))
+    turner.faces.beta[:] = 0
+    found = turner.closed(1, 0, (share, 0.0))
+    vertices = turner.vertices(turner.points, turner.faces.alpha[0, 1], found)
+    gaps = [
+        (vertices[list(UPPER_LID[s][1:6])] - vertices[list(LOWER_LID[s][1:6])])[:, 1].mean()
+        for s in (0, 1)
+    ]
+    np.testing.assert_allclose(gaps, [9000 * (1 - share), 9000], rtol=1e-3, atol=1)
+    assert not found[:10].any()
+
+
+def test_mirrored_points_of_new_pictures(world):
+    faces = Faces([(world.folder, world.folder)], False)
+    mirrored = turn.mirror_points(faces.points, faces.points[0])
+    np.testing.assert_allclose(mirrored[:, :468], faces.points[1, :, :468], atol=1e-3)
+    twice = turn.mirror_points(faces.points, mirrored)
+    np.testing.assert_allclose(twice, faces.points[0], atol=1e-3)
+
+
+def test_chosen_moves():
+    rng = np.random.default_rng(0)
+    for now in (0.0, 20.0, -20.0):
+        moves = [turn.choose_turn(now, rng) for _ in range(200)]
+        seen = now + np.array([move.yaw for move in moves])
+        assert np.abs(seen).min() >= 25 and np.abs(seen).max() <= 92
+        assert set(np.sign(seen)) == ({-1, 1} if now == 0 else {np.sign(now)})
+    winks = [turn.choose_lids(rng).lids for _ in range(200)]
+    assert {(right > 0, left > 0) for right, left in winks} == {(1, 0), (0, 1), (1, 1)}
+
+
+def test_turned_pictures_are_written_as_faces(world, tmp_path):
+    turner = sheet(world)
+    todo = [(0, turn.Move(40.0)), (2, turn.Move(3.0, 0.0, (0.8, 0.0))), (1, turn.Move(-70.0))]
+    turn.write(tmp_path, turner, "train", todo)
+    faces = Faces([(tmp_path / "train",) * 2], False)
+    assert faces.source.tolist() == ["turned", "lids", "turned"]
+    assert faces.name.tolist() == ["n0", "n3", "n2"]
+    assert np.isnan(faces.scores[1, :2]).all() and np.isfinite(faces.scores[[0, 2]]).all()
+    fits = {name: getattr(faces, name) for name in ("pose", "alpha", "beta")}
+    np.testing.assert_allclose(faces.points[0], turn.project_all(turner.points, fits)[0], atol=1e-3)
+
+
+# Nothing
+
+
+def test_pieces_of_pictures_keep_off_the_boxes():
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[:, :150] = 255
+    taken = np.array([[0, 0, 150, 200]])
+    rng = np.random.default_rng(0)
+    found = [nothing.piece(picture, taken, rng) for _ in range(40)]
+    assert all(piece is None or not piece.any() for piece in found)
+    assert sum(piece is not None for piece in found) > 5
+    everything = np.array([[0, 0, 300, 200]])
+    assert nothing.piece(picture, everything, rng) is None
+
+
+def test_only_scenes_with_boxes_show_nothing_for_sure(world, tmp_path):
+    with tarfile.open(tmp_path / "people.tar", "w") as tar:
+        add_bytes(tar, "boxes.json", b'{"train/a.webp": [[0, 0, 5, 5]]}')
+        for name in ("train/a.webp", "train/b.webp", "val/c.webp"):
+            add_bytes(tar, name, cv2.imencode(".png", noise(400, 500))[1].tobytes())
+    assert 1 <= len(nothing.load_nothing([tmp_path / "people.tar"])) <= 2
+    assert len(nothing.load_nothing([tmp_path / "people.tar"] * 3)) > 2
 
 
 # Eyelids
@@ -494,36 +757,51 @@ def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faces")
     labels, count = synthetic_labels(), 6
     labels["mirror"][:, :468] = labels["points"][:, :468][:, opposites()]
-    model, g = random_model(500, 40, 10, seed=5), generator(6)
+    model, g = random_model(600, 40, 10, seed=5), generator(6)
     pose = torch.stack([random_pose(count, seed) for seed in (1, 2)])
     alpha, beta = (torch.randn(2, count, k, generator=g) for k in (40, 12))
     lids = torch.randn(2, 3, 2, generator=g) * 1000
     np.savez(folder / "eyelids.npz", indices=np.array([3, 8]), displacement=lids.numpy())
     np.savez(folder / "correspondence.npz", vertex=np.arange(468), weight=np.ones(468))
+    kind = np.array([Kind.PLAIN, Kind.AHEAD, Kind.AHEAD, Kind.TURNED, Kind.AHEAD, Kind.LOST])
     roi = np.tile(np.array([95, -97, 128], np.float32), (2, count, 1))
     fits = dict(pose=pose.numpy(), alpha=alpha.numpy(), beta=beta.numpy(), roi=roi)
-    points = fit.load_points(labels).numpy()
+    own = np.random.default_rng(2).uniform(50, 140, (2, count, 68, 2)) * [1, -1]
+    points = np.concatenate([fit.load_points(labels).numpy(), own.astype(np.float32)], 2)
     np.savez(folder / "labels.npz", **labels)
-    np.savez(folder / "fits.npz", **fits, points=points, keep=np.arange(count) != 1)
+    np.savez(folder / "fits.npz", **fits, points=points, kind=kind, keep=np.arange(count) != 1)
     np.save(folder / "crops.npy", np.stack([noise(CROP, CROP, s) for s in range(count)]))
     with tarfile.open(folder / "scenes.tar", "w") as tar:
         for name in ("train/a.webp", "train/b.webp", "val/c.webp"):
             add_bytes(tar, name, cv2.imencode(".png", noise())[1].tobytes())
-    return SimpleNamespace(folder=folder, model=model, labels=labels)
+    for split in ("train", "val"):  # `turn` writes the same files for each split
+        (folder / "turned" / split).mkdir(parents=True)
+        for name in ("labels.npz", "fits.npz", "crops.npy"):
+            shutil.copy(folder / name, folder / "turned" / split)
+    return SimpleNamespace(folder=folder, model=model, labels=labels, turned=folder / "turned")
 
 
 def test_faces_of_a_split(world):
-    train, val = (Faces(world.folder, world.folder, val) for val in (False, True))
-    assert train.index.tolist() == [0, 2, 3] and val.index.tolist() == [4, 5]
+    train, val = (Faces([(world.folder, world.folder)], val) for val in (False, True))
+    assert val.name.tolist() == ["n4", "n5"] and val.kind.tolist() == [Kind.AHEAD, Kind.LOST]
     assert train.name.tolist() == ["n0", "n2", "n3"] and train.pose.shape == (2, 3, 3, 4)
     assert np.array_equal(train.crop(1), noise(CROP, CROP, 2)) and len(val) == 2
 
 
+def test_faces_of_several_folders_and_some_of_them(world):
+    twice = Faces([(world.folder, world.folder)] * 2, False)
+    assert twice.name.tolist() == ["n0", "n2", "n3"] * 2 and twice.alpha.shape == (2, 6, 40)
+    some = twice.only(twice.kind == Kind.TURNED)
+    assert some.name.tolist() == ["n3", "n3"] and some.points.shape == (2, 2, 536, 2)
+    np.testing.assert_array_equal(some.crop(1), twice.crop(5))
+    assert len(twice) == 6
+
+
 def test_targets_are_the_fit_in_the_roi(world):
-    faces = Faces(world.folder, world.folder, False)
+    faces = Faces([(world.folder, world.folder)], False)
     picture, param, points = faces.plain(1, roll=20)
-    assert picture.shape == (120, 120, 3) and points.shape == (468, 2) and param.shape == (64,)
-    model = geometry.with_eyelids(world.model, world.folder).at(np.arange(468))
+    assert picture.shape == (120, 120, 3) and points.shape == (536, 2) and param.shape == (64,)
+    model = geometry.with_eyelids(world.model, world.folder).at(np.arange(536))
     seen = measure.landmarks_of(model, torch.from_numpy(param).float()[None])[0]
     own = Fit(*(torch.from_numpy(a[0, 1:2]) for a in (faces.pose, faces.alpha, faces.beta)))
     to_network = augment.network_matrix(
@@ -541,30 +819,31 @@ def test_mirroring_the_crop_twice_is_the_identity():
 
 def test_dots_land_where_the_landmarks_say(world):
     """Dots at three landmarks, one per channel, through random rolls and mirror images."""
-    faces = Faces(world.folder, world.folder, False)
+    faces = Faces([(world.folder, world.folder)], False)
     crop = np.zeros((CROP, CROP, 3), np.float32)
     chosen = [10, 21, 33]
     y, x = np.mgrid[:CROP, :CROP]
     at = world.labels["points"][2, chosen, :2] * 0.5 + 0.5 * 95  # near the middle
     points = np.tile(world.labels["points"][2:3, :468], (1, 1, 1))
     points[0, chosen, :2] = at
-    faces.points[:, 1] = fit.load_points({"points": points, "mirror": points[:, opposites()]})[
-        :, 0
-    ].numpy()
+    seen = {"points": points, "mirror": points[:, opposites()], "found": np.ones(1, bool)}
+    faces.points[:, 1, :468] = fit.load_points(seen)[:, 0].numpy()
     for channel, (u, v) in enumerate(at):
         crop[..., channel] = 255 * np.exp(-((x - u) ** 2 + (y - v) ** 2) / 18)
-    faces.crops = np.repeat(np.rint(crop).astype(np.uint8)[None], 6, 0)
+    faces.crops = [np.repeat(np.rint(crop).astype(np.uint8)[None], 6, 0)]
     draw = degrader()
     draw.degrade = lambda picture: picture
-    samples, seen = Samples(faces, draw.scenes, STILL, 0), set()
+    samples, seen = Samples(faces, draw.scenes, draw.scenes, STILL, 0), set()
     v, u = np.mgrid[:120, :120]
     half = 0.5 - 0.5 / (128 / 120 / faces.scale[1])  # see network_matrix
     for _ in range(6):
         state = draw.rng.bit_generator.state
         mirrored = int(draw.rng.integers(2))
         draw.rng.bit_generator.state = state
-        picture, _, found = samples.sample(1, draw)
+        picture, _, found, scores, _ = samples.sample(1, draw)
         seen.add(mirrored)
+        left_and_right = faces.scores[1, :2][::-1] if mirrored else faces.scores[1, :2]
+        np.testing.assert_array_equal(scores[:2], left_and_right)
         for channel, landmark in enumerate(opposites()[chosen] if mirrored else chosen):
             light = picture[channel].numpy().astype(float)
             centroid = np.array([(light * u).sum(), (light * v).sum()]) / light.sum()
@@ -574,19 +853,26 @@ def test_dots_land_where_the_landmarks_say(world):
 
 
 def test_samples_of_the_stream(world):
-    faces = Faces(world.folder, world.folder, False)
-    scenes = train_tddfa.load_scenes(world.folder / "scenes.tar", side=64)
+    faces = Faces([(world.folder, world.folder)], False)
+    scenes = nothing.load_scenes(world.folder / "scenes.tar", side=64)
     assert scenes.shape == (2, 64, 64, 3)  # those of the training split
-    streams = [iter(Samples(faces, scenes, augment.AugmentConfig(), 7)) for _ in range(2)]
-    for _ in range(3):
+    config, kinds = augment.AugmentConfig(p_nothing=0.5), set()
+    streams = [iter(Samples(faces, scenes, scenes, config, 7)) for _ in range(2)]
+    for _ in range(12):
         first, second = (next(stream) for stream in streams)
-        assert [tuple(t.shape) for t in first] == [(3, 120, 120), (64,), (468, 2)]
-        assert [t.dtype for t in first] == [torch.uint8, torch.float32, torch.float32]
-        assert all(torch.equal(a, b) for a, b in zip(first, second))  # seeded
+        shapes = [(3, 120, 120), (64,), (536, 2), (52,), ()]
+        assert [tuple(t.shape) for t in first] == shapes
+        assert [t.dtype for t in first] == [torch.uint8, *[torch.float32] * 3, torch.int64]
+        for a, b in zip(first, second):  # seeded
+            torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
+        kinds.add(int(first.kind))
+        assert bool(torch.isnan(first.scores).all()) == (int(first.kind) == NO_FACE)
+    assert NO_FACE in kinds and len(kinds) > 1
 
 
 def test_rare_faces_come_up_more_often(world):
-    faces = Faces(world.folder, world.folder, False)
+    faces = Faces([(world.folder, world.folder)], False)
+    faces.kind[:] = Kind.PLAIN
     faces.points = np.tile(faces.points[:, :1], (1, 3, 1, 1))
     faces.points[:, :, 14] = faces.points[:, :, 13]  # mouths shut ...
     faces.points[0, 2, 14, 0] += 0.3 * np.linalg.norm(
@@ -595,7 +881,18 @@ def test_rare_faces_come_up_more_often(world):
     faces.source = np.array(["portraits", "utkface", "utkface"])
     weights = faces.sampling_weights()
     assert weights.sum() == pytest.approx(1)
-    np.testing.assert_allclose(weights / weights[1], [2, 1, 4])
+    wink = 2  # which all of them seem to do
+    expected = np.array([2, 1, 4]) + wink
+    np.testing.assert_allclose(weights / weights[1], expected / expected[1])
+
+
+def test_made_pictures_have_their_share(world):
+    faces = Faces([(world.folder, world.folder)] * 2, False)
+    faces.source = np.array(["utkface", "turned", "turned", "lids", "portraits", "utkface"])
+    weights = faces.sampling_weights()
+    for source, share in MADE.items():
+        assert weights[faces.source == source].sum() == pytest.approx(share)
+    assert weights.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("side", [120, 80, 60])  # as it is, the first stage's, half
@@ -647,9 +944,9 @@ def test_predictions_do_not_depend_on_the_batch():
 
 @pytest.mark.parametrize("count, rows", [(1, 1), (2, 2), (99, 3)])  # one, some, no more than all
 def test_held_out_faces(world, count, rows):
-    faces = Faces(world.folder, world.folder, False)
+    faces = Faces([(world.folder, world.folder)], False)
     pictures, points = measure.held_out(faces, count)
-    assert pictures.shape == (rows, 120, 120, 3) and points.shape == (rows, 468, 2)
+    assert pictures.shape == (rows, 120, 120, 3) and points.shape == (rows, 536, 2)
     np.testing.assert_array_equal(pictures[0], faces.plain(0)[0])
 
 
@@ -750,28 +1047,78 @@ def test_robust_length(error, value):
 @pytest.fixture(scope="module")
 def loss_case():
     """The loss without whitening, a target (2, 64) and its own landmarks."""
-    model = random_model(468, 40, 12, seed=8)
+    model = random_model(536, 40, 12, seed=8)
     pose = random_pose(2).flatten(1)
     param = torch.cat([pose, torch.randn(2, 52, generator=generator(9))], 1)
-    loss = train_tddfa.FaceLoss(model, torch.zeros(64), torch.ones(64), train_tddfa.TrainConfig())
+    scores = train_tddfa.ScoreStatistics(torch.full((3,), 0.5), torch.full((3,), 0.1))
+    config = train_tddfa.TrainConfig()
+    loss = train_tddfa.FaceLoss(model, torch.zeros(64), torch.ones(64), scores, config)
     vertices = model.vertices(param[:, 12:52], param[:, 52:])
-    return loss, param, train_tddfa.project_3d(param, vertices)[..., :2]
+    points = train_tddfa.project_3d(param, vertices)[..., :2]
+    scores = torch.rand(2, 3, generator=generator(1))
+    ahead = torch.full((2,), int(Kind.AHEAD))
+    return loss, Sample(torch.zeros(2), param, points, scores, ahead)
+
+
+def right_answers(loss, batch, log_error=-2.302585):
+    """The outputs that `batch` asks for; the error of landmarks that are right counts as 0.1 px."""
+    whitened = (batch.scores - loss.scores.mean) / loss.scores.std
+    return batch.param, whitened, torch.full((2, 1), log_error)
 
 
 def test_the_loss_of_the_target_is_zero(loss_case):
-    loss, param, points = loss_case
-    terms = loss.terms(param, param, points)
-    assert set(terms) == {"projected", "own", "expression", "opening", "param"}
+    loss, batch = loss_case
+    terms = loss.terms(right_answers(loss, batch), batch)
+    names = {"projected", "own", "expression", "opening", "param", "scores", "error"}
+    assert set(terms) == names
     assert all(abs(float(term)) < 1e-4 for term in terms.values())
+
+
+@pytest.mark.parametrize(
+    "kind, free",
+    [
+        (Kind.AHEAD, set()),  # all is known
+        (Kind.LOST, {"expression", "opening"}),  # nobody saw lids and lips well
+        (NO_FACE, {"projected", "own", "expression", "opening", "param"}),  # nothing to know
+    ],
+)
+def test_what_nobody_knows_costs_nothing(loss_case, kind, free):
+    loss, batch = loss_case
+    batch = batch._replace(kind=torch.full((2,), int(kind)))
+    off = batch.param + torch.tensor([1.0] * 12 + [0.5] * 52)
+    terms = loss.terms((off, batch.scores, torch.zeros(2, 1)), batch)
+    assert {name for name, term in terms.items() if float(term) == 0} == free
+
+
+def test_nothing_is_expected_to_be_far_off(loss_case):
+    loss, batch = loss_case
+    batch = batch._replace(kind=torch.full((2,), NO_FACE))
+    for log_error, value in ((np.log(20), 0.0), (np.log(20) - 3, 0.1 * 2.5)):  # linear beyond 1
+        terms = loss.terms(right_answers(loss, batch, log_error), batch)
+        assert float(terms["error"]) == pytest.approx(value, abs=1e-6)
+
+
+def test_unknown_and_constant_scores_teach_nothing():
+    statistics = train_tddfa.ScoreStatistics(
+        *train_tddfa.score_statistics(np.float32([[0, 0.2, 0.5], [0, 0.4, np.nan], [0, 0.6, 0.7]]))
+    )
+    np.testing.assert_allclose(statistics.mean, [0, 0.4, 0.6], rtol=1e-6)
+    assert statistics.std[0] == np.inf
+    told = torch.ones(1, 3, requires_grad=True)
+    loss = statistics.loss(told, torch.tensor([[0.3, 0.4, np.nan]]))
+    loss.backward()
+    assert float(loss) == 1  # of the second alone, a deviation off
+    assert told.grad.tolist() == [[0, 2, 0]]
 
 
 def test_the_loss_of_a_shifted_face(loss_case):
     """A shift by (3, 4) pixels: every landmark is 5 off, no gap and no shape is."""
-    loss, param, points = loss_case
-    shifted = param.clone()
+    loss, batch = loss_case
+    shifted = batch.param.clone()
     shifted[:, 3] += 3
     shifted[:, 7] += 4
-    terms = {name: float(term) for name, term in loss.terms(shifted, param, points).items()}
+    outputs = (shifted, *right_answers(loss, batch)[1:])
+    terms = {name: float(term) for name, term in loss.terms(outputs, batch).items()}
     assert terms["projected"] == pytest.approx((25 + 2.25) ** 0.5 - 1.5, rel=1e-3)
     assert terms["param"] == pytest.approx(0.05 * 25 / 64, rel=1e-3)
     assert max(terms["own"], terms["expression"], abs(terms["opening"])) < 1e-4
@@ -780,7 +1127,7 @@ def test_the_loss_of_a_shifted_face(loss_case):
 def test_whitening_is_of_the_stream():
     param = torch.randn(12, 5, generator=generator())
     param[:, 2] = 4  # constant
-    loader = [(None, part, None) for part in param.split(3)]
+    loader = [SimpleNamespace(param=part) for part in param.split(3)]
     mean, std = train_tddfa.whitening(loader, 4)
     torch.testing.assert_close(mean, param.mean(0))
     expected = param.std(0)
@@ -812,33 +1159,35 @@ def trainer(world, tmp_path, monkeypatch):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1
     )
-    monkeypatch.setattr(train_tddfa, "load_basel", lambda wheel: (world.model, None))
+    basis = geometry.with_eyelids(world.model, world.folder).at(np.arange(536))
+    monkeypatch.setattr(train_tddfa, "load_points_model", lambda fits, wheel: basis)
     monkeypatch.setattr(
         train_tddfa, "whitening", lambda loader, batches: (torch.zeros(64), torch.ones(64))
     )
     args = argparse.Namespace(
-        labels=world.folder, fits=world.folder, scenes=world.folder / "scenes.tar", wheel=None,
-        out=tmp_path, widen=0.125, from_weights=None, workers=1, minutes=1, eval_minutes=1,
+        labels=world.folder, fits=world.folder, scenes=[world.folder / "scenes.tar"], wheel=None,
+        turned=world.turned, out=tmp_path,
+        widen=0.125, from_weights=None, workers=1, minutes=1, eval_minutes=1,
     )  # fmt: skip
     yield lambda: train_tddfa.Trainer(args, train_tddfa.TrainConfig(batch=4))
     torch.distributed.destroy_process_group()
 
 
 def batch_of(one, seed):
-    samples = iter(Samples(one.faces, one.scenes, augment.AugmentConfig(), seed))
-    return [torch.stack(column) for column in zip(*(next(samples) for _ in range(4)))]
+    samples = iter(Samples(one.faces, one.scenes, one.nothing, augment.AugmentConfig(), seed))
+    return Sample(*(torch.stack(column) for column in zip(*(next(samples) for _ in range(4)))))
 
 
 def test_resumed_trainer_goes_on_as_if_never_stopped(trainer, tmp_path):
     one = trainer()
     one.elapsed = 8.0
-    one.train_step(batch_of(one, 0), 64)
+    one.train_step(batch_of(one, 0), train_tddfa.Stage(1, 64))
     one.step += 1
     one.save()
     two = trainer()
     assert (two.elapsed, two.step, two.average.steps) == (8.0, 1, 1)
     batch = batch_of(one, 1)
-    terms = [t.train_step(batch, 64) for t in (one, two)]
+    terms = [t.train_step(batch, train_tddfa.Stage(1, 64)) for t in (one, two)]
     for name, value in terms[0].items():
         torch.testing.assert_close(terms[1][name], value, rtol=1e-3, atol=1e-4)
     for name, value in one.average.state.items():
@@ -852,23 +1201,30 @@ def test_average_is_exported_as_it_was_measured(trainer, tmp_path, monkeypatch):
     from training.regressor import export
 
     one = trainer()
-    trained = random_module(torch, lambda: train_tddfa.MobileNet(0.125, 64))
+    trained = random_module(torch, lambda: train_tddfa.MobileNet(0.125, 64, 52))
     one.average.state = trained.state_dict()
     one.evaluate(120, 2)
     argv = ["export", "--run", str(tmp_path), "--name", "tiny", "--weights", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", argv)
     export.main()
     saved = torch.load(tmp_path / "average.pt", weights_only=True)
-    net = train_tddfa.MobileNet(0.125, 64).eval()
+    net = train_tddfa.MobileNet(0.125, 64, 52).eval()
     net.load_state_dict(saved["state_dict"])
-    pictures, _ = measure.held_out(one.val, 2)
-    expected = measure.predict(net, pictures)
+    pictures, _ = measure.held_out(one.val, 1)
+    params, scores, log_error = (
+        measure.predict(lambda inputs, k=k: net(inputs)[k], pictures) for k in range(3)
+    )
     for suffix in (".onnx", ".pth"):
         weights = str(tmp_path / f"tiny_120x120{suffix}")
         whitening = str(tmp_path / "tiny_param_mean_std.npz")
         regressor = evaluate.Regressor(weights, whitening, one.basis, 0.125)
-        found = measure.predict(regressor.network, pictures)
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+        found = regressor.outputs(pictures)
+        for ours, theirs in zip(found, (params, scores, log_error)):
+            np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=1e-3)
+        told = regressor(pictures)
+        expected = (scores * one.scores.std + one.scores.mean).clamp(0, 1)
+        np.testing.assert_allclose(told.scores, expected, atol=1e-3)
+        np.testing.assert_allclose(told.error, log_error[:, 0].exp(), rtol=1e-2)
     state = torch.load(tmp_path / "tiny_120x120.pth", weights_only=True)["state_dict"]
     assert "fc_param.weight" in state and "fc.weight" not in state
 
@@ -909,3 +1265,104 @@ def test_subsets_of_the_held_out_faces():
         "utkface, Indian": nobody,
         "utkface, other": [False, False, True, False],
     }
+
+
+OVAL = np.stack([80 + 40 * np.cos(np.linspace(0, 2 * np.pi, 37)[:-1]),
+                 60 + 50 * np.sin(np.linspace(0, 2 * np.pi, 37)[:-1])], 1)  # fmt: skip
+
+
+@pytest.mark.parametrize("away", [0.0, 6.0])  # on the outline, outside
+def test_distance_to_the_outline(away):
+    points = np.zeros((1, 536, 2))
+    points[0, evaluate.FACE_OVAL] = OVAL
+    middle = OVAL[:17] * 0.5 + np.roll(OVAL, -1, 0)[:17] * 0.5  # of the outline's edges
+    edge = np.roll(OVAL, -1, 0)[:17] - OVAL[:17]
+    outwards = np.stack([edge[:, 1], -edge[:, 0]], 1) / np.linalg.norm(edge, axis=1)[:, None]
+    points[0, JAW] = middle + away * outwards
+    np.testing.assert_allclose(evaluate.outline_distance(points), away, atol=1e-9)
+
+
+class Perfect:
+    """A regressor that knows the held-out faces' labels, and is off by (dx, 0) pixels."""
+
+    def __init__(self, faces, dx=0.0):
+        self.known = {p.tobytes(): i for i, p in enumerate(measure.held_out(faces, 99)[0])}
+        self.points, self.faces, self.dx = measure.held_out(faces, 99)[1], faces, dx
+
+    def __call__(self, pictures):
+        rows = np.array([self.known.get(picture.tobytes(), -1) for picture in pictures])
+        error = np.where(rows < 0, 20.0, 1 + rows)
+        return measure.Told(self.points[rows] + [self.dx, 0], self.faces.scores[rows], error)
+
+
+@pytest.fixture
+def judged(world):
+    return Faces([(world.folder, world.folder)], False)
+
+
+def cells(row):
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_table_of_turned_heads(judged):
+    judged.pose[0, :, :, :3] = 1e-3 * np.eye(3)
+    judged.pose[0, 1, :, :3] = 1e-3 * turn.yaw_matrix(-70)
+    judged.kind[:] = Kind.AHEAD
+    size = teach.face_size(measure.held_out(judged, 99)[1][:, 468:])
+    rows = [cells(r) for r in evaluate.turned_rows("x", Perfect(judged, dx=2), judged)]
+    assert [row[1] for row in rows] == ["real, 0–30° (2)", "real, 60–90° (1)"]
+    assert float(rows[1][2]) == pytest.approx(200 / size[1], abs=0.01)
+    assert float(rows[1][3]) == pytest.approx(200 / size[1], abs=0.01)
+
+
+def test_table_of_winks(judged):
+    judged.source = np.array(["lids"] * 3)
+    assert cells(evaluate.wink_rows("x", Perfect(judged), judged)[0])[2:] == ["1.000", "1.000"]
+
+
+def test_tables_of_scores_and_doubt(judged):
+    regressor = Perfect(judged)
+    first, *others = (cells(row) for row in evaluate.score_rows("x", regressor, judged))
+    assert first[1:] == ["mean of 52", "1.000"] and len(others) == 52
+    nothing_seen = np.stack([noise(120, 120, s) for s in (7, 8)])
+    rows = [cells(r) for r in evaluate.sure_rows("x", regressor, judged, nothing_seen)]
+    assert rows[0][2] == "1.0000" and rows[3][2] == "20.00"
+
+
+def test_reliability_of_scores():
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0, 1, (200, 3))
+    told = np.stack([2 * true[:, 0], rng.uniform(0, 1, 200), true[:, 2]], 1)
+    true[:, 2] = 0.5  # constant
+    true[0] = np.nan
+    found = measure.score_reliability(true, told)
+    assert found[0] == pytest.approx(1) and abs(found[1]) < 0.3 and found[2] == 0
+
+
+# Labels
+
+
+def test_scores_of_a_picture_and_its_mirror_image(monkeypatch):
+    """Both looks count, and left is right in the mirror."""
+    from training.regressor import label
+
+    names = ("jawOpen", "eyeBlinkLeft", "eyeBlinkRight")
+    looks = [
+        label.Look(np.full((478, 3), 10.0), np.array([0.1, 0.2, 0.9]), names),
+        label.Look(np.full((478, 3), 12.0), np.array([0.3, 0.7, 0.4]), names),
+    ]
+    monkeypatch.setattr(label, "detect", lambda landmarker, picture: looks.pop(0))
+    direct, mirrored, look = label.detect_twice(None, noise(40, 60))
+    np.testing.assert_allclose(look.scores, [0.2, 0.3, 0.8])
+    assert direct[0, 0] == 10 and mirrored[0, 0] == 60 - 1 - 12
+
+
+def test_faces_that_mediapipe_misses_have_their_box(monkeypatch):
+    from training.regressor import label
+
+    monkeypatch.setattr(label, "detect", lambda landmarker, picture: None)
+    row = label.label_picture(None, noise(200, 200), [[50, 40, 130, 150]])
+    assert row["crop"].shape == (CROP, CROP, 3) and not row["found"]
+    assert np.isnan(row["points"]).all() and row["scale"] == pytest.approx(192 / 220)
+    assert label.label_picture(None, noise(), []) is None
+    assert label.label_picture(None, noise(), [[0, 0, 50, 50]] * 2) is None  # whose?

@@ -32,6 +32,7 @@ class AugmentConfig:
     p_grey: float = 0.2
     p_noise: float = 0.2
     p_jpeg: float = 0.15
+    p_nothing: float = 0.08  # no face at all
 
     def eased(self, share: float) -> AugmentConfig:
         """With wide rolls, occluders and degradations ``share`` times as often."""
@@ -162,11 +163,11 @@ class Degrader:
             picture = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
         return picture
 
-    def random_roi(self, roi: np.ndarray) -> tuple[np.ndarray, float]:
-        """Jittered (3,) ROI and a roll in degrees."""
+    def random_roi(self, roi: np.ndarray, spread: float = 1.0) -> tuple[np.ndarray, float]:
+        """(3,) ROI, jittered ``spread`` times as much as usual, and a roll in degrees."""
         c = self.config
-        side = roi[2] * np.exp(self.rng.normal(0, c.roi_scale))
-        centre = roi[:2] + roi[2] * self.rng.normal(0, c.roi_shift, 2)
+        side = roi[2] * np.exp(self.rng.normal(0, spread * c.roi_scale))
+        centre = roi[:2] + roi[2] * self.rng.normal(0, spread * c.roi_shift, 2)
         wide = self.chance(c.p_roll_wide)
         return np.array([*centre, side]), self.rng.uniform(
             -c.roll_wide, c.roll_wide

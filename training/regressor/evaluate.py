@@ -1,14 +1,24 @@
-"""One table: regressors beside each other on the same held-out faces and landmarks.
+"""Regressors beside each other on the same held-out faces.
 
-    python -m training.regressor.evaluate --labels LABELS --fits FITS \
-        --original weights/mb05_120x120.pth 3DDFA/configs/param_mean_std_62d_120x120.pkl \
-        --ours weights/mb1_120x120.onnx weights/mb1_param_mean_std.npz
+    python -m training.regressor.evaluate --labels LABELS --fits FITS --turned TURNED \
+        --scenes scenes.tar scenes_people.tar \
+        --network original mb05_120x120.pth param_mean_std_62d_120x120.pkl \
+        --network ours weights/reenact_mb1_120x120.onnx weights/reenact_mb1_param_mean_std.npz
 
-Each network is given as weights and whitening; it is judged with as many expression directions as
-it has. Errors are pixels of the 120-pixel crop over all 468 landmarks, the lips and the eyes;
-openings are 13–14 (mouth) and 159–145 plus 386–374 (eyes) over 33–263, as correlation with and
-slope over MediaPipe's. ROIs are framed as the original's detector frames faces. Nothing of the
-held-out people was trained on.
+Six tables, of
+
+1. MediaPipe's landmarks where the head looks ahead: errors in pixels of the 120-pixel crop over all
+   468, the lips and the eyes; openings 13–14 (mouth) and 159–145 plus 386–374 (eyes) over 33–263,
+   as correlation with and slope over MediaPipe's;
+2. the 68 landmarks by the turn of the head, real heads labelled by the original and turned pictures
+   by their mesh;
+3. the jaw and MediaPipe's outline;
+4. winks;
+5. how sure;
+6. the scores.
+
+Each network is judged with as many expression directions as it has. ROIs are framed as the
+original's detector frames faces. Nothing of the held-out people was trained on.
 """
 
 from __future__ import annotations
@@ -16,39 +26,27 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
-from typing import Callable
 
+import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from models.export import NetworkSpec
-from models.mobilenet_v1 import MobileNet
-from models.networks import open_network
+from training.regressor.augment import SIZE
 from training.regressor.faces import Faces
-from training.regressor.fit import WHEEL_HELP, load_basel
-from training.regressor.geometry import Model, with_eyelids
-from training.regressor.measure import COLUMNS, held_out, landmarks_of, predict, summary
-from utils.io import load_arrays
+from training.regressor.fit import WHEEL_HELP, load_points_model
+from training.regressor.kind import JAW, LANDMARKS, Kind
+from training.regressor.landmarks import correlation_and_slope, wink
+from training.regressor.measure import COLUMNS, Regressor, held_out, score_reliability, summary
+from training.regressor.nothing import load_nothing
+from training.regressor.teach import face_size
+from training.regressor.turn import heading
 
-
-class Regressor:
-    """A network with its whitening and the model its parameters speak of."""
-
-    def __init__(self, weights: str, whitening: str, model: Model, widen: float) -> None:
-        arrays = load_arrays(whitening)
-        self.mean, self.std = torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["std"])
-        params = len(self.mean)
-        spec = NetworkSpec(lambda: MobileNet(widen, params), (1, 3, 120, 120), ("param",))
-        engine = "auto" if weights.endswith(".onnx") else "torch"
-        network = open_network(spec, Path(weights), engine)
-        self.network: Callable[[Tensor], Tensor] = lambda x: torch.from_numpy(network(x.numpy())[0])
-        self.model = Model(model.mean, model.shape, model.exp[..., : params - 52])
-
-    def landmarks(self, pictures: np.ndarray) -> np.ndarray:
-        """(n, 120, 120, 3) uint8 -> (n, 468, 2)."""
-        return landmarks_of(self.model, predict(self.network, pictures) * self.std + self.mean)
-
+# MediaPipe's outline of the face, in order.
+# fmt: off
+FACE_OVAL = [
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
+    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+]
+# fmt: on
 
 # UTKFace's names begin with the person's age, sex and origin, as its makers coded them.
 UTKFACE_NAME = re.compile(r"(\d+)_[01]_([0-4])_")
@@ -92,10 +90,10 @@ def to_grey(pictures: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, 3)
 
 
-def rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
-    """The lines of the table for one network."""
+def landmark_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
+    """Against MediaPipe's landmarks, where they can be trusted."""
     pictures, points = held_out(faces, len(faces))
-    seen = regressor.landmarks(pictures)
+    seen = regressor(pictures).points
     masks = subsets(faces, pictures)
     results = {
         f"{label} ({mask.sum()})": summary(points[mask], seen[mask])
@@ -104,14 +102,114 @@ def rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
     }
     colour = masks["colour pictures"]
     results["colour, turned grey"] = summary(
-        points[colour], regressor.landmarks(to_grey(pictures[colour]))
+        points[colour], regressor(to_grey(pictures[colour])).points
     )
     for roll in (-40, 40):
         turned, turned_points = held_out(faces, len(faces), roll)
-        results[f"roll {roll:+d}°"] = summary(turned_points, regressor.landmarks(turned))
+        results[f"roll {roll:+d}°"] = summary(turned_points, regressor(turned).points)
     return [
-        f"| {name} | {label} | " + " | ".join(f"{table[c]:.3f}" for c in COLUMNS) + " |"
-        for label, table in results.items()
+        line(name, label, *(f"{table[c]:.3f}" for c in COLUMNS)) for label, table in results.items()
+    ]
+
+
+def line(*cells: str) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def turned_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
+    """NME of the 68 landmarks and of the 17 of the jaw, per cent of the face's size, by the turn of
+    the head. Real heads are judged by the original's labels, turned ones by the mesh's."""
+    pictures, points = held_out(faces, len(faces))
+    own = points[:, LANDMARKS:]
+    off = np.linalg.norm(regressor(pictures).points[:, LANDMARKS:] - own, axis=2)
+    off *= 100 / face_size(own)[:, None]
+    turned, far = faces.source == "turned", np.abs(heading(faces.pose[0]))
+    groups = {
+        "real": ~turned & (faces.source != "lids") & (faces.kind > Kind.PLAIN),
+        "made": turned,
+    }
+    lines = []
+    for label, group in groups.items():
+        for low in (0, 30, 60):
+            rows = off[group & (far >= low) & (far < low + 30)]
+            if len(rows):
+                lines.append(
+                    line(
+                        name,
+                        f"{label}, {low}–{low + 30}° ({len(rows)})",
+                        f"{rows.mean():.2f}",
+                        f"{rows[:, :17].mean():.2f}",
+                    )
+                )
+    return lines
+
+
+def outline_distance(points: np.ndarray) -> np.ndarray:
+    """(n, 536, 2) -> (n,) mean distance of the 17 jaw points to MediaPipe's outline, pixels."""
+    oval = points[:, FACE_OVAL]
+    start, step = oval, np.roll(oval, -1, 1) - oval
+    away = points[:, JAW, None] - start[:, None]
+    share = (away * step[:, None]).sum(3) / (step**2).sum(2)[:, None]
+    foot = np.clip(share, 0, 1)[..., None] * step[:, None]
+    return np.linalg.norm(away - foot, axis=3).min(2).mean(1)
+
+
+def outline_row(name: str, regressor: Regressor, faces: Faces) -> str:
+    """How far the jaw is off MediaPipe's outline where the head looks ahead."""
+    pictures, points = held_out(faces, len(faces))
+    points[:, JAW] = regressor(pictures).points[:, JAW]
+    ahead = np.abs(heading(faces.pose[0])) < 20
+    return line(
+        name,
+        f"jaw off MediaPipe's outline, yaw < 20° ({ahead.sum()})",
+        f"{outline_distance(points[ahead]).mean():.3f} px",
+    )
+
+
+def wink_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
+    """Left less right lid opening against MediaPipe's, for the sets that hold winks."""
+    lines = []
+    posed = np.array(["_eye_closed" in str(n) for n in faces.name]) & (faces.source == "faces_more")
+    for label, mask in {"photographed winks": posed, "made winks": faces.source == "lids"}.items():
+        if mask.any():
+            pictures, points = held_out(faces, len(faces))
+            told = wink(regressor(pictures[mask]).points)
+            correlation, slope = correlation_and_slope(wink(points[mask]), told)
+            lines.append(
+                line(name, f"{label} ({mask.sum()})", f"{correlation:.3f}", f"{slope:.3f}")
+            )
+    return lines
+
+
+def score_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
+    """Each score's correlation with MediaPipe's, worst first, below their mean."""
+    told = regressor(held_out(faces, len(faces))[0]).scores
+    if told is None:
+        return []
+    reliability = score_reliability(faces.scores, told)
+    judged = reliability[reliability != 0]
+    rows = [(f"mean of {len(judged)}", judged.mean())]
+    rows += sorted(zip(map(str, faces.score_names), reliability), key=lambda row: row[1])
+    return [line(name, score, f"{value:.3f}") for score, value in rows if value != 0]
+
+
+def sure_rows(name: str, regressor: Regressor, faces: Faces, nothing: np.ndarray) -> list[str]:
+    """How well the expected error tells faces from nothing, and good fits from bad ones."""
+    pictures, points = held_out(faces, len(faces))
+    told = regressor(pictures)
+    empty = regressor(np.stack([cv2.resize(piece, (SIZE, SIZE)) for piece in nothing])).error
+    if told.error is None or empty is None:
+        return []
+    apart = (told.error[:, None] < empty).mean()
+    off = np.linalg.norm(told.points - points, axis=2).mean(1)
+    rank = correlation_and_slope(off.argsort().argsort(), told.error.argsort().argsort())[0]
+    limits = np.quantile(told.error, 0.99), np.quantile(empty, 0.01)
+    return [
+        line(name, "faces against nothing, area under the curve", f"{apart:.4f}"),
+        line(name, "expected and true error, rank correlation", f"{rank:.3f}"),
+        line(name, "99% of faces below, px", f"{limits[0]:.2f}"),
+        line(name, "99% of nothing above, px", f"{limits[1]:.2f}"),
     ]
 
 
@@ -119,31 +217,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("labels", "fits"):
+    for name in ("labels", "fits", "turned"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--scenes", type=Path, nargs="+", required=True, help="as in train_tddfa")
     parser.add_argument("--wheel", type=Path, help=WHEEL_HELP)
     parser.add_argument(
-        "--original", nargs=2, metavar=("WEIGHTS", "WHITENING"), help="the original's mb05 network"
-    )
-    parser.add_argument(
-        "--ours",
-        nargs=2,
-        metavar=("WEIGHTS", "WHITENING"),
+        "--network",
+        nargs=3,
+        metavar=("NAME", "WEIGHTS", "WHITENING"),
         action="append",
-        default=[],
-        help="an exported network (.onnx)",
+        required=True,
+        help="a checkpoint of mb05 or an exported network (.onnx); several may be given",
     )
     args = parser.parse_args()
 
-    faces = Faces(args.labels, args.fits, val=True)
-    basel, _ = load_basel(args.wheel)
-    model = with_eyelids(basel, args.fits).at(np.load(args.fits / "correspondence.npz")["vertex"])
-    print("| network | faces | " + " | ".join(COLUMNS) + " |\n|" + " --- |" * (len(COLUMNS) + 2))
-    networks = ([("original mb05", args.original)] if args.original else []) + [
-        (Path(p[0]).stem, p) for p in args.ours
-    ]
-    for name, (weights, whitening) in networks:
-        print("\n".join(rows(name, Regressor(weights, whitening, model, 0.5), faces)), flush=True)
+    real = Faces([(args.labels, args.fits)], val=True)
+    everyone = Faces([(args.labels, args.fits), (args.turned / "val",) * 2], val=True)
+    ahead = real.only(real.kind <= Kind.AHEAD)
+    nothing = load_nothing(args.scenes, "val")
+    model = load_points_model(args.fits, args.wheel)
+    networks = [(n, Regressor(weights, whitening, model)) for n, weights, whitening in args.network]
+    tables = {
+        ("network", "faces", *COLUMNS): lambda n, r: landmark_rows(n, r, ahead),
+        ("network", "heads, yaw", "NME 68, %", "NME jaw, %"): lambda n, r: turned_rows(
+            n, r, everyone
+        ),
+        ("network", "contour", "distance"): lambda n, r: [outline_row(n, r, ahead)],
+        ("network", "winks", "correlation", "slope"): lambda n, r: wink_rows(n, r, everyone),
+        ("network", "how sure", "value"): lambda n, r: sure_rows(n, r, ahead, nothing),
+        ("network", "score", "correlation"): lambda n, r: score_rows(n, r, ahead),
+    }
+    for columns, rows in tables.items():
+        print(line(*columns) + "\n|" + " --- |" * len(columns))
+        for name, regressor in networks:
+            print("\n".join(rows(name, regressor)), flush=True)
 
 
 if __name__ == "__main__":

