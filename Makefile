@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-KERNELS := $(wildcard */lib/*.h */lib/*.pyx) Sim3DR/lib/kernels.cpp bfm/lib/reconstruct.cpp setup.py
+KERNELS := $(wildcard */lib/*.h */lib/*.pyx) \
+           $(addprefix Sim3DR/lib/,kernels.cpp fields.cpp) bfm/lib/reconstruct.cpp setup.py
 REQUIREMENTS := $(wildcard requirements*.txt)
 INPUTS := examples/inputs
 RESULTS := examples/results

@@ -61,6 +61,7 @@ setup(
     ext_modules=cythonize(
         [
             extension("Sim3DR/lib", "kernels", "kernels_binding"),
+            extension("Sim3DR/lib", "fields", "fields_binding"),
             extension("bfm/lib", "reconstruct", "reconstruct_binding"),
         ]
     ),

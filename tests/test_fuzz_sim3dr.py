@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from Sim3DR import (
     RenderPipeline,
     draw,
+    extend,
     get_normal,
     interpolate,
     rasterise,
     rasterize,
     sample,
+    sample_lanczos,
 )
 
 pytestmark = pytest.mark.sanitize
@@ -85,6 +87,22 @@ def test_rasters_are_coloured_as_meshes_are_drawn(mesh, height, width, channels)
 def test_samples_are_the_pictures_own(mesh, height, width, channels):
     image = np.full((height, width, channels), 51, np.uint8)
     assert np.allclose(sample(image, mesh[0]), 0.2, atol=1e-6)
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.lists(NUMBERS, min_size=2, max_size=40))
+def test_lanczos_reads_the_picture_alone(height, width, numbers):
+    places = np.array(numbers[: len(numbers) // 2 * 2], np.float64).astype(np.float32)
+    picture = np.full((height, width, 4), 0.5, np.float32)
+    assert np.allclose(sample_lanczos(picture, places.reshape(-1, 2)), 0.5, atol=1e-5)
+
+
+@given(st.integers(0, 70), st.integers(0, 70), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_extensions_of_any_size(height, width, channels, seed):
+    rng = np.random.default_rng(seed)
+    values, known = rng.random((channels, height, width)), rng.random((height, width)) < 0.1
+    found = extend(values, known)
+    assert ((found >= 0) & (found <= 1)).all()
+    assert np.allclose(found[:, known], values[:, known])
 
 
 @given(meshes())
