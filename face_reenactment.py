@@ -147,7 +147,10 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
     tell(told("target", job.target, found, job.target_face))
     results = [transfer(source, target) for target in found.faces]
 
-    scene = Scene(reenactor.tddfa, picture.bgr, found.faces, results, source, source_img)
+    scene = Scene(
+        reenactor.tddfa, picture.bgr, found.faces, results, source, source_img,
+        original=lambda: picture.original,
+    )
     composed = {kind: VIEWS[kind].compose(scene, job.look) for kind in job.outputs}
     contents = {
         path: VIEWS[kind].medium.encode(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bfm.packed import PackedModel
 from bfm.regions import region_weights
 from bfm.texture import texture_raster
-from bfm.topology import TOPOLOGY_KEYS, Topology
+from bfm.topology import FAR, TOPOLOGY_KEYS, Submesh, Topology
 from Sim3DR import Raster
 from utils.assets import find_asset
 from utils.errors import AssetError
@@ -106,17 +106,30 @@ class BFMModel:
         return topology
 
     @cached_property
-    def lid_moves(self) -> np.ndarray | None:
-        """How vertices move, (N, 3, 2) float32 µm, as the eye on the picture's left, and that on
-        its right, shuts: our directions, after the original's ten. None where there are none."""
+    def lid_moves(self) -> LidMoves | None:
+        """Our directions, after the original's ten, that shut the eyes; None without them."""
         if self._stored["lids"] is None or self.w_exp.shape[1] < LID_COLUMNS.stop:
             return None
-        return self.w_exp[:, LID_COLUMNS].reshape(-1, 3, 2)
+        moves = self.w_exp[:, LID_COLUMNS].reshape(-1, 3, 2)
+        vertices = np.flatnonzero(moves.any(axis=(1, 2)))
+        return LidMoves(vertices, moves[vertices])
 
     @cached_property
     def regions(self) -> np.ndarray:
         """How much of each of the `bfm.regions` a vertex is: (regions, N) float32."""
         return region_weights(self.u.reshape(-1, 3), self.keypoints[::3] // 3)
+
+    @cached_property
+    def around_mouth(self) -> Submesh:
+        """The mesh between nose, chin and the middle of the cheeks."""
+        x, y, _ = self.u.reshape(-1, 3).T / 1000  # mm
+        return Submesh.of(self.tri, (np.abs(x) < 45) & (y > -80) & (y < 0))
+
+    @cached_property
+    def around_eyes(self) -> tuple[Submesh, Submesh]:
+        """The mesh around each eye, left to right in the picture; empty without lids."""
+        near, right = self.topology.above_lid < FAR, self.u[::3, 0] > 0
+        return Submesh.of(self.tri, near & ~right), Submesh.of(self.tri, near & right)
 
     @cached_property
     def ncc(self) -> np.ndarray:
@@ -211,6 +224,14 @@ def ncc_code(mean: np.ndarray) -> np.ndarray:
     """
     low, high = mean.min(axis=0), mean.max(axis=0)
     return np.ascontiguousarray(((mean - low) / (high - low)).T, np.float32)
+
+
+class LidMoves(NamedTuple):
+    """How vertices (k,) move, (k, 3, 2) float32 µm, as the eye on the picture's left, and that on
+    its right, shuts; all others stay."""
+
+    vertices: np.ndarray
+    moves: np.ndarray
 
 
 @lru_cache(maxsize=2)

@@ -108,6 +108,21 @@ class Topology:
         return ends[:, :, 0] + self.lip_weights[..., None] * (ends[:, :, 1] - ends[:, :, 0])
 
 
+@dataclass(frozen=True, eq=False)
+class Submesh:
+    """A part of a mesh: its vertices (k,), and triangles (j, 3) int32 that count in those."""
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+
+    @classmethod
+    def of(cls, tri: np.ndarray, near: np.ndarray) -> Submesh:
+        """The triangles (m, 3) whose corners are all `near` (n,) bool."""
+        inside = tri[near[tri].all(axis=1)]
+        vertices, triangles = np.unique(inside, return_inverse=True)
+        return cls(vertices, triangles.reshape(-1, 3).astype(np.int32))
+
+
 TOPOLOGY_KEYS = tuple(field.name for field in fields(Topology))
 
 

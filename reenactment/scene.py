@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,10 +19,12 @@ class Look:
 
     alpha : opacity of the 3d mask over the picture, 0 to 1.
     over_picture : whether masks, depth and pncc are drawn over the picture or on black.
+    photo_eyes : whether a photo's eyes take part, or stay as they are, say behind glasses.
     """
 
     alpha: float = 0.6
     over_picture: bool = True
+    photo_eyes: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -38,6 +40,7 @@ class Scene:
     targets, results : the faces before and after, a result for each target.
     source : the face that gave its expression, and source_img the picture it was seen in,
         where there are any.
+    original : gives the frame with the alpha and the 16 bits that its file has, if it has any.
     """
 
     tddfa: TDDFA
@@ -46,6 +49,7 @@ class Scene:
     results: Sequence[Face]
     source: Face | None = None
     source_img: np.ndarray | None = None
+    original: Callable[[], np.ndarray] | None = None
 
     @cached_property
     def before(self) -> list[np.ndarray]:

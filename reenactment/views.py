@@ -85,6 +85,20 @@ def _mask(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
                   with_bg_flag=look.over_picture, out=out)
 
 
+def _photo(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
+    """The frame as its file has it, or the one to draw into, with its faces changed."""
+    from reenactment.photo import Photographer, Posed, Source
+
+    def posed(face: Face) -> Posed:
+        return Posed.of(face.parts, face.roi_box, scene.tddfa.size)
+
+    source = Source(posed(scene.source), scene.source_img) if scene.source is not None else None
+    img = scene.img if out is not None or scene.original is None else scene.original()
+    targets, results = [*map(posed, scene.targets)], [*map(posed, scene.results)]
+    photographer = Photographer(scene.tddfa.bfm, eyes=look.photo_eyes)
+    return photographer(img, targets, results, source, out)
+
+
 def _landmarks(scene: Scene, _: Look, out: np.ndarray | None) -> np.ndarray:
     canvas = canvas_of(scene.img, out=out)
     for points in scene.landmarks:
@@ -129,6 +143,7 @@ def _square(scene: Scene, face: Face, label: str) -> np.ndarray:
 
 VIEWS = {
     "3d": View("the lit mask over the target", _mask),
+    "photo": View("the target's own picture, with the new expression", _photo),
     "panel": View("masks of source, target and result side by side", _panel),
     "mask": View(
         "the mask alone on a transparent picture",

@@ -48,18 +48,15 @@ def test_a_constant_stays_constant_up_to_the_border():
 
 @pytest.mark.parametrize("shape", [(60, 60), (33, 90), (5, 7)])
 def test_a_plane_is_extended_as_a_plane(shape):
-    """Linear fields are harmonic: known along the border and a patch, they are met inside.
-
-    About: the few sweeps from coarse to fine leave a part of the smoothest errors.
-    """
+    """Linear fields are harmonic: known along the border and a patch, they are met inside."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     field = np.stack([x - 2 * y + 3, 0 * x + 1])
     known = (x == 0) | (y == 0) | (x == x.max()) | (y == y.max()) | ((x < 4) & (y < 3))
     found = extend(np.where(known, field, np.nan), known)
     assert np.array_equal(found[:, known], field[:, known])
     error = np.abs(found[0] - field[0]) / np.ptp(field[0])
-    assert error.max() < 0.12 and error.mean() < 0.04
-    assert np.abs(found[1] - 1).max() < 1e-5
+    assert error.max() < 0.02
+    assert np.abs(found[1] - 1).max() < 1e-3
 
 
 def test_an_extension_stays_within_what_is_known():

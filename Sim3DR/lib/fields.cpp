@@ -98,85 +98,105 @@ WIDE_CLONES void sample_all(const Window &window, const float *picture, std::int
     }
 }
 
-constexpr std::int64_t COARSEST = 24;  // cells across, below which a grid is not halved
-constexpr int SWEEPS = 20, COARSEST_SWEEPS = 80;
+constexpr std::int64_t COARSEST = 8;  // cells across, below which a grid is not halved
+constexpr int SWEEPS = 2, COARSEST_SWEEPS = 40, CYCLES = 3;
 
-// One channel of a field on one level of detail.
+// One channel of a field on one level of detail: an open cell is to become the mean of its
+// neighbours plus its force, the others stay.
 struct Grid {
     std::int64_t height, width;
-    std::vector<float> values, open;  // open: 1 where unknown, 0 where known
+    std::vector<float> values, open, force;  // open: 1 or 0
 
     Grid(std::int64_t rows, std::int64_t columns)
-        : height(rows), width(columns), values(rows * columns), open(rows * columns) {}
+        : height(rows), width(columns), values(rows * columns), open(rows * columns),
+          force(rows * columns) {}
+
+    Grid half() const { return {(height + 1) / 2, (width + 1) / 2}; }
+    bool is_coarsest() const { return std::min(height, width) < COARSEST; }
 };
 
-// Half as many cells each way: known where one of four is, as their mean.
-Grid halved(const Grid &fine) {
-    Grid coarse((fine.height + 1) / 2, (fine.width + 1) / 2);
-    for (std::int64_t y = 0; y < coarse.height; ++y)
-        for (std::int64_t x = 0; x < coarse.width; ++x) {
-            float sum = 0, known = 0;
-            for (std::int64_t j = 2 * y; j < std::min(2 * y + 2, fine.height); ++j)
-                for (std::int64_t i = 2 * x; i < std::min(2 * x + 2, fine.width); ++i) {
-                    const std::int64_t at = j * fine.width + i;
-                    if (fine.open[at] == 0) sum += fine.values[at], known += 1;
-                }
-            const std::int64_t at = y * coarse.width + x;
-            coarse.open[at] = known == 0;
-            coarse.values[at] = known == 0 ? 0 : sum / known;
-        }
-    return coarse;
-}
-
-// Unknown cells begin as the coarser level has them, bilinear between its cells.
-void begin_from(const Grid &coarse, Grid &fine) {
-    for (std::int64_t y = 0; y < fine.height; ++y) {
-        const std::int64_t near_y = y / 2, far_y =
-            std::min(std::max<std::int64_t>(near_y + (y % 2 ? 1 : -1), 0), coarse.height - 1);
-        const float *near = &coarse.values[near_y * coarse.width];
-        const float *far = &coarse.values[far_y * coarse.width];
-        for (std::int64_t x = 0; x < fine.width; ++x) {
-            const std::int64_t at = y * fine.width + x, near_x = x / 2;
-            if (fine.open[at] == 0) continue;
-            const std::int64_t far_x =
-                std::min(std::max<std::int64_t>(near_x + (x % 2 ? 1 : -1), 0), coarse.width - 1);
-            fine.values[at] = 0.5625f * near[near_x] + 0.1875f * (near[far_x] + far[near_x]) +
-                              0.0625f * far[far_x];
-        }
-    }
-}
-
-// Each unknown cell becomes the mean of its four neighbours.
-WIDE_CLONES void relax(Grid &grid, int sweeps) {
-    const std::int64_t width = grid.width, height = grid.height;
-    std::vector<float> before(grid.values.size());
+// What each open cell lacks of the mean of its neighbours and its force; 0 in the others.
+WIDE_CLONES void lack(const Grid &grid, float *to) {
+    const std::int64_t width = grid.width;
     std::vector<float> line(width + 2);
-    for (int sweep = 0; sweep < sweeps; ++sweep) {
-        before.swap(grid.values);
-        for (std::int64_t y = 0; y < height; ++y) {
-            const float *row = &before[y * width], *open = &grid.open[y * width];
-            const float *above = y > 0 ? row - width : row;
-            const float *below = y + 1 < height ? row + width : row;
-            std::copy(row, row + width, line.begin() + 1);  // with a neighbour at either end
-            line[0] = row[0], line[width + 1] = row[width - 1];
-            float *to = &grid.values[y * width];
-            for (std::int64_t x = 0; x < width; ++x) {
-                const float mean = 0.25f * (above[x] + below[x] + line[x] + line[x + 2]);
-                to[x] = row[x] + open[x] * (mean - row[x]);
-            }
+    for (std::int64_t y = 0; y < grid.height; ++y, to += width) {
+        const float *row = &grid.values[y * width], *open = &grid.open[y * width];
+        const float *above = y > 0 ? row - width : row, *force = &grid.force[y * width];
+        const float *below = y + 1 < grid.height ? row + width : row;
+        std::copy(row, row + width, line.begin() + 1);  // with a neighbour at either end
+        line[0] = row[0], line[width + 1] = row[width - 1];
+        for (std::int64_t x = 0; x < width; ++x) {
+            const float mean = 0.25f * (above[x] + below[x] + line[x] + line[x + 2]);
+            to[x] = open[x] * (mean + force[x] - row[x]);
         }
     }
 }
 
-void solve(Grid &grid) {
-    if (std::min(grid.height, grid.width) < COARSEST) {
-        relax(grid, COARSEST_SWEEPS);
-        return;
+// Jacobi's sweeps, damped, as that smooths best.
+void relax(Grid &grid, int sweeps, std::vector<float> &scratch) {
+    scratch.resize(grid.values.size());
+    for (int sweep = 0; sweep < sweeps; ++sweep) {
+        lack(grid, scratch.data());
+        for (std::size_t i = 0; i < scratch.size(); ++i) grid.values[i] += 0.8f * scratch[i];
     }
-    Grid coarse = halved(grid);
-    solve(coarse);
-    begin_from(coarse, grid);
-    relax(grid, SWEEPS);
+}
+
+// For each cell of a coarse grid, its up to four cells of the fine one: use(cell, fine cell).
+template <typename Use>
+void pair_cells(const Grid &coarse, const Grid &fine, Use use) {
+    for (std::int64_t y = 0; y < fine.height; ++y)
+        for (std::int64_t x = 0; x < fine.width; ++x)
+            use(y / 2 * coarse.width + x / 2, y * fine.width + x);
+}
+
+// Open cells gain what the coarser level has there, bilinear between its cells.
+void add_from(const Grid &coarse, Grid &fine) {
+    const auto next = [](std::int64_t i, std::int64_t count) {
+        return std::min(std::max<std::int64_t>(i / 2 + (i % 2 ? 1 : -1), 0), count - 1);
+    };
+    for (std::int64_t y = 0; y < fine.height; ++y) {
+        const float *near = &coarse.values[y / 2 * coarse.width];
+        const float *far = &coarse.values[next(y, coarse.height) * coarse.width];
+        for (std::int64_t x = 0; x < fine.width; ++x) {
+            const std::int64_t at = y * fine.width + x, i = x / 2, j = next(x, coarse.width);
+            fine.values[at] += fine.open[at] * (0.5625f * near[i] + 0.1875f * (near[j] + far[i]) +
+                                                0.0625f * far[j]);
+        }
+    }
+}
+
+// A first solution: that of the grid of half the cells, which know the mean of what theirs know.
+void begin(Grid &fine, std::vector<float> &scratch) {
+    if (fine.is_coarsest()) return relax(fine, COARSEST_SWEEPS, scratch);
+    Grid coarse = fine.half();
+    std::vector<float> known(coarse.values.size());
+    pair_cells(coarse, fine, [&](std::int64_t to, std::int64_t from) {
+        known[to] += 1 - fine.open[from];
+        coarse.values[to] += (1 - fine.open[from]) * fine.values[from];
+    });
+    for (std::size_t i = 0; i < known.size(); ++i) {
+        coarse.open[i] = known[i] == 0;
+        if (known[i] > 0) coarse.values[i] /= known[i];
+    }
+    begin(coarse, scratch);
+    add_from(coarse, fine);
+    relax(fine, SWEEPS, scratch);
+}
+
+// A multigrid cycle: what smoothing leaves undone is smooth, and corrected on a coarser grid.
+void correct(Grid &fine, std::vector<float> &scratch) {
+    if (fine.is_coarsest()) return relax(fine, COARSEST_SWEEPS, scratch);
+    relax(fine, SWEEPS, scratch);
+    lack(fine, scratch.data());
+    Grid coarse = fine.half();
+    std::fill(coarse.open.begin(), coarse.open.end(), 1.0f);
+    pair_cells(coarse, fine, [&](std::int64_t to, std::int64_t from) {
+        coarse.force[to] += scratch[from];  // a mean of four, four times as strong at twice the step
+        coarse.open[to] = std::min(coarse.open[to], fine.open[from]);
+    });
+    correct(coarse, scratch);
+    add_from(coarse, fine);
+    relax(fine, SWEEPS, scratch);
 }
 
 }  // namespace
@@ -190,13 +210,15 @@ void sample_lanczos(const float *picture, std::int64_t height, std::int64_t widt
 void extend(float *values, const std::uint8_t *known, std::int64_t channels, std::int64_t height,
             std::int64_t width) {
     const std::int64_t cells = height * width;
+    std::vector<float> scratch;
     for (std::int64_t c = 0; c < channels; ++c, values += cells) {
         Grid grid(height, width);
         for (std::int64_t i = 0; i < cells; ++i) {
             grid.open[i] = known[i] == 0;
             grid.values[i] = known[i] == 0 ? 0 : values[i];
         }
-        solve(grid);
+        begin(grid, scratch);
+        for (int cycle = 0; cycle < CYCLES; ++cycle) correct(grid, scratch);
         std::copy(grid.values.begin(), grid.values.end(), values);
     }
 }

@@ -1,0 +1,57 @@
+"""Colour as levels of 0 to 255, and in linear light: (..., 3) BGR in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reenactment.photo.head import Head
+
+_GAMMA = 2.2  # of the picture's levels
+_LUMINANCE = np.array([0.07, 0.72, 0.21], np.float32)  # of linear blue, green and red
+# Cheeks and chin: mm from the mouth's line, to the side, and the heights in the model's frame.
+_OFF_MOUTH, _OFF_SIDE, _LOW, _HIGH, _WIDE = 14.0, 32.0, -75.0, -5.0, 45.0
+
+
+def as_levels(picture: np.ndarray) -> np.ndarray:
+    """A picture of any kind as (h, w, 4) float32 levels of 0 to 255: BGR, and alpha or 0."""
+    pixels = picture if picture.ndim == 3 else picture[..., None]
+    levels = np.zeros((*pixels.shape[:2], 4), np.float32)
+    levels[..., : max(3, pixels.shape[2])] = pixels
+    if picture.dtype == np.uint16:
+        levels /= 257
+    return levels
+
+
+def to_linear(levels: np.ndarray) -> np.ndarray:
+    """Levels of 0 to 255 as light in [0, 1]."""
+    return (np.clip(levels, 0, 255).astype(np.float32) / np.float32(255)) ** np.float32(_GAMMA)
+
+
+def to_levels(light: np.ndarray) -> np.ndarray:
+    """Light in [0, 1] as levels of 0 to 255."""
+    return 255 * np.clip(light, 0, 1) ** np.float32(1 / _GAMMA)
+
+
+def luminance(light: np.ndarray) -> np.ndarray:
+    return light @ _LUMINANCE
+
+
+def skin_tone(head: Head, patch: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
+    """The median colour (3,) of cheeks and chin, linear, not quite black.
+
+    patch (h, w, 3+) : levels of a part of the picture that begins at `origin`, x and y.
+    """
+    x, y, _ = head.surface.T
+    lower_face = (np.abs(head.bfm.topology.slit) > _OFF_MOUTH) | (np.abs(x) > _OFF_SIDE)
+    lower_face &= (y > _LOW) & (y < _HIGH) & (np.abs(x) < _WIDE) & head.seen
+    column, row = np.rint(head.vertices[lower_face, :2] - origin).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < patch.shape[1]) & (row < patch.shape[0])
+    if not inside.any():
+        return np.full(3, 0.2, np.float32)
+    levels = patch[row[inside], column[inside], :3]
+    return np.maximum(np.median(to_linear(levels), axis=0), 2e-3)
+
+
+def saturation(tone: np.ndarray) -> float:
+    """How colourful a tone (3,) is, 0 for grey ones."""
+    return float((tone.max() - tone.min()) / tone.max())

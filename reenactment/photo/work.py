@@ -1,0 +1,50 @@
+"""A face on its way: what all steps of a photo read, and the pixels that they change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from reenactment.photo.field import Box, Field
+from reenactment.photo.head import Head
+
+
+@dataclass(frozen=True, eq=False)
+class Donor:
+    """The face that an expression comes from, in its picture (H, W, 3) uint8 BGR.
+
+    skin (3,) : its tone, linear BGR.
+    """
+
+    head: Head
+    img: np.ndarray
+    skin: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A target's face before and after, and the part of its picture that it moves in.
+
+    patch (height, width, 4) float32 : the picture's levels, 0 to 255, over the field's box: BGR and
+        a fourth channel that only moves.
+    skin (3,) : the target's tone, linear BGR.
+    result (height, width, 4) float32 : the patch moved by the field; the steps draw into it.
+    """
+
+    before: Head
+    after: Head
+    field: Field
+    patch: np.ndarray
+    skin: np.ndarray
+    result: np.ndarray
+
+    @property
+    def box(self) -> Box:
+        """Where in the picture the patch lies."""
+        return self.field.box
+
+    @property
+    def size(self) -> float:
+        """The face's size f, pixels."""
+        return self.after.size

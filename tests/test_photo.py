@@ -1,0 +1,338 @@
+"""The photo: what must not change, where pixels come from, and pictures of every kind."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from bfm import FaceParams
+from bfm.bfm import PROVISIONED_MODEL, BFMModel
+from reenactment.photo import Photographer, Posed, Source
+from reenactment.photo.colour import luminance
+from reenactment.photo.field import displacement
+from reenactment.photo.head import Head
+from reenactment.photo.interior import Spots, made_up, recoloured
+from reenactment.photo.lids import corrected
+from utils.assets import PROJECT_ROOT
+
+SIZE = (360, 330)  # height and width of a picture that holds a face of some 200 pixels
+LIDS = slice(10, 12)
+
+
+@pytest.fixture(scope="module")
+def bfm() -> BFMModel:
+    if not (PROJECT_ROOT / PROVISIONED_MODEL).is_file():
+        pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
+    return BFMModel(PROVISIONED_MODEL, exp_dim=12)
+
+
+@pytest.fixture(scope="module")
+def photographer(bfm) -> Photographer:
+    return Photographer(bfm)
+
+
+def posed(
+    expression: np.ndarray | None = None,
+    *,
+    height: float = 200,
+    yaw: float = 0.0,
+    middle: tuple[float, float] = (165, 180),
+    shape: np.ndarray | None = None,
+) -> Posed:
+    """A face so many pixels high, turned to the side by degrees, around a place of the picture."""
+    turn, scale = np.radians(yaw), height / 180_000
+    axes = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    to_picture = np.zeros((3, 4))
+    to_picture[:, :3] = scale * np.diag([1, -1, 1]) @ axes
+    to_picture[:2, 3] = np.array(middle) + [0, -0.08 * height]
+    expression = np.zeros(12) if expression is None else expression
+    shape = np.zeros(40) if shape is None else shape
+    parts = FaceParams(to_picture, shape.astype(np.float32), expression[None].astype(np.float32))
+    return Posed(parts, to_picture)
+
+
+def expression(bfm: BFMModel, seed: int, strength: float = 1.0) -> np.ndarray:
+    """A random expression (12,) of which no vertex moves by more than about 12 mm."""
+    rng = np.random.default_rng(seed)
+    raw = rng.normal(size=12)
+    raw[LIDS] = 0
+    moves = (bfm.w_exp @ raw).reshape(-1, 3) / 1000
+    raw *= strength * 12 / np.linalg.norm(moves, axis=1).max()
+    raw[LIDS] = rng.uniform(-0.2, 1, 2)
+    return raw
+
+
+def smiling(bfm: BFMModel, opening: float) -> np.ndarray:
+    """The expression along the direction that opens the mouth most, by so many of its widths."""
+    lips = bfm.topology
+    upper, lower = (
+        lips.lip_points(bfm.w_exp.reshape(-1, 3, 12)[:, 1, :10])[side].mean(axis=0)
+        for side in (0, 1)
+    )
+    slope = (upper - lower) / 1000
+    k = int(np.abs(slope).argmax())
+    result = np.zeros(12)
+    result[k] = opening * 45 / slope[k]
+    return result
+
+
+def smooth_noise(size: tuple[int, int], channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    """A picture with detail of a few pixels, around skin's colours."""
+    rng = np.random.default_rng(0)
+    most = np.iinfo(dtype).max
+    noise = cv2.GaussianBlur(rng.normal(size=(*size, channels)), (0, 0), 2.0)
+    noise = noise.reshape(*size, channels)
+    tone = np.array([0.42, 0.5, 0.68, 0.8])[:channels]
+    return np.clip(most * (tone + 0.6 * noise), 0, most).astype(dtype)
+
+
+# what must not change
+
+
+def test_the_own_expression_gives_the_same_picture(photographer, bfm):
+    img = smooth_noise(SIZE)
+    face = posed(expression(bfm, 1))
+    photo = photographer(img, [face], [face], Source(face, img))
+    assert photo is not img and np.array_equal(photo, img)
+
+
+def test_little_change_gives_nearly_the_same_picture(photographer, bfm):
+    img, own = smooth_noise(SIZE), expression(bfm, 1)
+    result = posed(own + 0.01 * (expression(bfm, 2) - own))
+    photo = photographer(img, [posed(own)], [result])
+    error = np.square(photo.astype(float) - img)[60:300, 60:270].mean()
+    assert 10 * np.log10(255**2 / error) > 45
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pixels_away_from_the_face_stay(photographer, bfm, seed):
+    img = smooth_noise((500, 520))
+    face = posed(height=150, middle=(260, 250))
+    before = img.copy()
+    photo = photographer(img, [face], [posed(expression(bfm, seed), height=150, middle=(260, 250))])
+    assert np.array_equal(img, before)
+    points = photographer.model.head(face).vertices[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    reach = 0.5 * np.sqrt(np.prod(high - low)) + 12  # the new outline may be that much wider
+    inside = np.zeros(img.shape[:2], bool)
+    (left, top), (right, bottom) = (low - reach).astype(int), (high + reach).astype(int)
+    inside[top:bottom, left:right] = True
+    assert np.array_equal(photo[~inside], img[~inside]) and (photo != img).any()
+
+
+def test_the_same_every_time(photographer, bfm):
+    img, result = smooth_noise(SIZE), posed(expression(bfm, 3))
+    first, again = (photographer(img, [posed()], [result]) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+# where pixels come from
+
+
+def heads(photographer: Photographer, target: Posed, result: Posed) -> tuple[Head, Head]:
+    return photographer._moved(photographer.model.head(target), target, result, None)
+
+
+def between(moves: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """A field (h, w, 2) bilinear at places (k, 2)."""
+    (x, y), (right, down) = np.floor(places).astype(int).T, (places % 1).T[..., None]
+    top = moves[y, x] + right * (moves[y, x + 1] - moves[y, x])
+    bottom = moves[y + 1, x] + right * (moves[y + 1, x + 1] - moves[y + 1, x])
+    return top + down * (bottom - top)
+
+
+@pytest.mark.parametrize("yaw", [0, 25, -40])
+def test_the_field_leads_back_to_the_targets_vertices(photographer, bfm, yaw):
+    before, after = heads(
+        photographer, posed(yaw=yaw), posed(expression(bfm, 4, 0.7), yaw=yaw)
+    )
+    field = displacement(before, after, SIZE)
+    topology = bfm.topology
+    away = (np.abs(topology.slit) > 8) & (np.minimum(topology.above_lid, topology.below_lid) > 5)
+    away |= (topology.above_lid > 12) & (np.abs(topology.slit) > 8)
+    seen = before.seen & after.seen & away & (after.normals[:, 2] > 0.4)
+    places = after.vertices[seen, :2] - (field.box.left, field.box.top)
+    led = between(field.moves, places) + after.vertices[seen, :2]
+    error = np.linalg.norm(led - before.vertices[seen, :2], axis=1)
+    assert seen.sum() > 5000
+    assert np.median(error) < 0.05 and np.percentile(error, 95) < 0.5
+
+
+def test_the_field_is_nought_at_the_pictures_border(photographer, bfm):
+    cut = dict(middle=(60, 90), height=220)
+    before, after = heads(photographer, posed(**cut), posed(expression(bfm, 5), **cut))
+    moves = displacement(before, after, (200, 180)).moves
+    for edge in (moves[0], moves[-1], moves[:, 0], moves[:, -1]):
+        assert not edge.any()
+    assert np.abs(moves).max() > 2
+
+
+def near_edge(bfm: BFMModel, part: str) -> np.ndarray:
+    """Some vertices a few mm from an edge of a lip, or of a lid of the eye on the left."""
+    topology, x = bfm.topology, bfm.u[::3, 0] / 1000
+    distance, columns = {
+        "upper lip": (topology.slit - 4, (-8, 0, 8)),
+        "lower lip": (-topology.slit - 4, (-8, 0, 8)),
+        "upper lid": (topology.above_lid - 3, (-36, -31, -26)),
+        "lower lid": (topology.below_lid - 3, (-36, -31, -26)),
+    }[part]
+    front = bfm.u[2::3, 0] > 80_000
+    costs = [np.abs(distance) + np.abs(x - column) + 1e3 * ~front for column in columns]
+    return np.array([cost.argmin() for cost in costs])
+
+
+def dotted(head: Head, vertices: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A light picture with a dark dot at each vertex."""
+    picture = np.full((*size, 3), 170, np.uint8)
+    for x, y in head.vertices[vertices, :2]:
+        cv2.circle(picture, (round(x * 16), round(y * 16)), 40, (20, 20, 20), -1, cv2.LINE_AA, 4)
+    return picture
+
+
+def dot_near(picture: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The centre of darkness within some pixels of a place."""
+    x, y = np.rint(place).astype(int)
+    dark = np.maximum(145 - picture[y - 7 : y + 8, x - 7 : x + 8].mean(axis=2), 0)
+    ys, xs = np.mgrid[y - 7 : y + 8, x - 7 : x + 8]
+    return np.array([(dark * xs).sum(), (dark * ys).sum()]) / dark.sum()
+
+
+@pytest.mark.parametrize("part", ["upper lip", "lower lip", "upper lid", "lower lid"])
+def test_lips_and_lids_go_where_they_shall(photographer, bfm, part):
+    """Dots painted beside the edges of an opening are found where the mesh puts them."""
+    size, big = (900, 820), {"height": 560.0, "middle": (410.0, 450.0)}
+    wider = smiling(bfm, 0.12)
+    wider[LIDS] = -0.15  # opened: what closes is sampled away from the edges on purpose
+    target, result = posed(smiling(bfm, 0.1), **big), posed(wider, **big)
+    before, after = heads(photographer, target, result)
+    vertices = near_edge(bfm, part)
+    photo = photographer(dotted(before, vertices, size), [target], [result])
+    moved = np.linalg.norm(after.vertices - before.vertices, axis=1)[vertices]
+    assert moved.max() > 0.7
+    for vertex in vertices:
+        place = after.vertices[vertex, :2]
+        assert np.linalg.norm(dot_near(photo, place) - place) < 0.7
+
+
+# pictures of every kind
+
+
+@pytest.mark.parametrize("shape, dtype", [((), np.uint8), ((1,), np.uint8), ((3,), np.uint16),
+                                          ((4,), np.uint8), ((4,), np.uint16)])
+def test_pictures_keep_their_kind(photographer, bfm, shape, dtype):
+    img = smooth_noise(SIZE, *(shape or (1,)), dtype=dtype).reshape(*SIZE, *shape)
+    photo = photographer(img, [posed()], [posed(smiling(bfm, 0.3))])
+    assert photo.shape == img.shape and photo.dtype == img.dtype
+    assert 0.01 < (photo != img).mean() < 0.9
+
+
+def test_sixteen_bits_are_eight_in_more_detail(photographer, bfm):
+    fine = smooth_noise(SIZE, dtype=np.uint16)
+    coarse = (fine >> 8).astype(np.uint8)
+    result = posed(expression(bfm, 6))
+    photos = [photographer(img, [posed()], [result]) for img in (fine, coarse)]
+    difference = np.abs(photos[0] / 257.0 - photos[1])
+    assert np.percentile(difference, 99) < 3
+    assert np.unique(photos[0]).size > 2000
+
+
+def test_grey_pictures_stay_grey(photographer, bfm):
+    grey = smooth_noise(SIZE, 1)
+    img = np.repeat(grey, 3, axis=2)
+    smile = posed(smiling(bfm, 0.4))
+    photo = photographer(img, [posed()], [smile], Source(smile, img))
+    assert np.ptp(photo.astype(int), axis=2).max() <= 1
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_faces_make_pictures(photographer, bfm, seed):
+    """Every yaw, size and place, also off the picture, with and without a source's picture."""
+    rng = np.random.default_rng(seed)
+    size = tuple(rng.integers(40, 300, 2))
+    img = smooth_noise(size)
+    place = dict(
+        height=float(rng.uniform(20, 400)), yaw=float(rng.uniform(-80, 80)),
+        middle=tuple(rng.uniform(-50, 350, 2)), shape=rng.normal(size=40) * 2e4,
+    )
+    own, new = (posed(expression(bfm, 100 * k + seed, 2), **place) for k in (1, 2))
+    seen = smooth_noise(SIZE) if seed % 2 else None
+    photo = photographer(img, [own], [new], Source(posed(expression(bfm, seed), height=150), seen))
+    assert photo.shape == img.shape
+    assert np.abs(photo.astype(int) - img).max() <= 255
+
+
+def test_several_faces_and_the_nearest_stays_whole(photographer, bfm):
+    """A face behind another moves none of its pixels."""
+    img = smooth_noise((400, 500))
+    far = dict(height=160, middle=(180, 180))
+    near = dict(height=260, middle=(320, 220))
+    changed = expression(bfm, 7)
+    alone = photographer(img, [posed(**near)], [posed(**near)])
+    assert np.array_equal(alone, img)
+    photo = photographer(
+        img, [posed(**far), posed(**near)], [posed(changed, **far), posed(**near)]
+    )
+    head = photographer.model.head(posed(**near))
+    inside = cv2.convexHull(np.rint(head.vertices[:, :2]).astype(np.int32))
+    mask = cv2.fillConvexPoly(np.zeros(img.shape[:2], np.uint8), inside, 1)
+    mask = cv2.erode(mask, np.ones((9, 9), np.uint8)) > 0
+    assert np.array_equal(photo[mask], img[mask])
+    assert (photo != img).any()
+
+
+def test_faces_that_cannot_be_drawn_stay(photographer, bfm):
+    img = smooth_noise(SIZE)
+    for place in (dict(height=4), dict(middle=(5000, 0)), dict(middle=(np.nan, 0))):
+        photo = photographer(img, [posed(**place)], [posed(expression(bfm, 1), **place)])
+        assert np.array_equal(photo, img)
+
+
+def test_drawing_into_the_picture_itself(photographer, bfm):
+    img, result = smooth_noise(SIZE), posed(expression(bfm, 8))
+    photo = photographer(img, [posed()], [result])
+    frame = img.copy()
+    assert photographer(frame, [posed()], [result], out=frame) is frame
+    assert np.array_equal(frame, photo)
+
+
+def test_eyes_can_stay_as_they_are(bfm):
+    img, shut = smooth_noise(SIZE), np.zeros(12)
+    shut[LIDS] = 1
+    with_eyes, without = (
+        Photographer(bfm, eyes=eyes)(img, [posed()], [posed(shut)]) for eyes in (True, False)
+    )
+    assert (with_eyes != img).any()
+    assert np.array_equal(without, img)
+
+
+# teeth and lids
+
+
+@pytest.mark.parametrize("tone", [(0.02, 0.03, 0.06), (0.25, 0.35, 0.6), (0.3, 0.3, 0.3)])
+def test_teeth_are_not_blue(tone):
+    """Made-up and borrowed ones: red is no less than green, and green no less than blue."""
+    skin = np.array(tone, np.float32)
+    x, y = np.meshgrid(np.linspace(-15, 15, 60), np.linspace(-42, -33, 30))
+    places = np.column_stack([x.ravel(), y.ravel()])
+    down = (y.ravel() + 33) / -9
+    spots = Spots(places, places, down, np.full(len(down), 0.4), places)
+    blue_light = np.random.default_rng(0).uniform([0.5, 0.4, 0.3], [0.9, 0.8, 0.7], (900, 3))
+    for light in (made_up(skin, spots), recoloured(blue_light, skin, skin)):
+        level = luminance(light)
+        bright = light[level > np.percentile(level, 85)]
+        assert np.isfinite(light).all() and light.min() >= 0 and light.max() <= 1
+        assert (bright[:, 2] >= bright[:, 1] - 1e-6).all()
+        assert (bright[:, 1] >= bright[:, 0] - 1e-6).all()
+
+
+def test_lids_close_what_the_fit_leaves_open():
+    """Openings keep their order; what is as open as the target stays; shut eyes become shut."""
+    target = np.full(2, 0.30)
+    wants = np.linspace(0.05, 0.45, 81)
+    found = np.array([corrected(target, np.full(2, want))[1][0] for want in wants])
+    assert (np.diff(found) >= -1e-12).all() and np.abs(np.diff(found)).max() < 0.02
+    assert np.allclose(found[wants >= 0.30], wants[wants >= 0.30])
+    assert found[0] == 0
+    assert np.array_equal(corrected(target, target)[0], target)
+    assert np.allclose(corrected(np.full(2, 0.10), np.full(2, 0.1)), 0)  # shut, and stays so
