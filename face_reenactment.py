@@ -18,7 +18,7 @@ import numpy as np
 
 from bfm.regions import GROUPS, REGIONS
 from reenactment import Face, Found, Job, Look, Outcome, Reenactor, Scene
-from reenactment.knobs import MAX_GAIN
+from reenactment.knobs import MAX_GAIN, preset_names
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import RESULTS_FOLDER, name_outputs, parse_kinds
 from reenactment.param_file import encode_params, is_param_file, load_source
@@ -50,8 +50,9 @@ def make_parser() -> Parser:
         epilog=EPILOG,
     )
     files = parser.add_argument_group("files")
-    files.add_argument("-s", "--source_img_fp", "-d", "--driving", required=True, metavar="FILE",
-                       help="picture whose expression is taken, or a file of --save_params")
+    files.add_argument("-s", "--source_img_fp", "-d", "--driving", metavar="FILE",
+                       help="picture whose expression is taken, or a file of --save_params; not "
+                            "needed with --set, --preset or --neutralise")
     files.add_argument("-t", "--target_img_fp", required=True, metavar="FILE",
                        help="picture whose face gets the expression")
     files.add_argument("-o", "--output_fp", metavar="FILE",
@@ -74,6 +75,13 @@ def make_parser() -> Parser:
                             f"{MAX_GAIN:g} (default %(default)s)")
     faces.add_argument("--gain", default="", metavar="NAME=G,...",
                        help="factors to that by region, such as mouth=1.4,brows=0.5")
+    faces.add_argument("--set", default="", metavar="NAME=W,...",
+                       help="sliders: smile=0.6,blink_left=1,jaw_open=0.3,brow_up=-0.4 or any of "
+                            "ARKit's shapes; with a source, on top of it")
+    faces.add_argument("--preset", default="", metavar="NAME,...",
+                       help=f"{', '.join(preset_names())}; several add up")
+    faces.add_argument("--neutralise", action="store_true",
+                       help="keep nothing of the target's own expression")
     faces.add_argument("--neutral_img_fp", metavar="FILE",
                        help="the source person at rest (picture or parameter file): transfer "
                             "relatively, target + G*(source - neutral)")
@@ -109,6 +117,9 @@ def make_job(args: argparse.Namespace) -> Job:
         regions=args.regions,
         exp_gain=args.exp_gain,
         gain=args.gain,
+        set=args.set,
+        preset=args.preset,
+        neutralise=args.neutralise,
         look=Look(args.alpha, args.with_bg_flag),
         quality=args.quality,
         save_params=args.save_params,
@@ -138,14 +149,18 @@ def told(role: str, path: str, found: Found, choice: str) -> str:
 
 def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
     """Do what a job asks for, and tell what was found and written."""
-    source, source_img = find_source(reenactor, job.source, job.source_face, "source", tell)
+    source, source_img = None, None
+    if job.source:
+        source, source_img = find_source(reenactor, job.source, job.source_face, "source", tell)
     transfer = job.transfer
     if job.neutral:
         rest, _ = find_source(reenactor, job.neutral, job.neutral_face, "neutral", tell)
         transfer = transfer.from_rest(rest)
     picture, found = reenactor.look(job.target, job.target_face)
     tell(told("target", job.target, found, job.target_face))
-    results = [transfer(source, target) for target in found.faces]
+    if job.knobs:
+        transfer = job.knobs.turn(transfer, reenactor.sliders)
+    results = [reenactor.apply(transfer, source, target) for target in found.faces]
 
     scene = Scene(
         reenactor.tddfa, picture.bgr, found.faces, results, source, source_img,

@@ -24,7 +24,7 @@ _LINES: dict[str, tuple[float, tuple[tuple[tuple[int, ...], ...], ...]]] = {
     "jaw": (5, (((5,), (6,), (7,), (8,), (9,), (10,), (11,)),)),
 }
 _HALVES = ("mouth_right", "mouth_left")  # of the mouth, which meet softly
-_SEAM = 10.0  # mm from the middle, where one half has ended
+_SEAM = 22.0  # mm from the middle, where one half has ended
 _SHARPNESS = 2.0  # how fast a region gives way to the next
 _TOUCHING = 1e-3  # mm; nearer than this is inside
 _MM = 1e-3  # of a µm

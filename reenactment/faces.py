@@ -58,6 +58,9 @@ class Face:
         for every region of the face, or a single one for the whole face.
     box : `[xmin, ymin, xmax, ymax, score]` of the detector, where one has seen it.
     track : which of a video's faces it is.
+    correction, like the expression : what is added to it where it is drawn; see
+        `reenactment.openings`.
+    scores (52,) : of `bfm.sliders.SHAPES`, where the network gives them.
     error : how far off its landmarks are likely to be, in parts of the face's size, where the
         network can tell.
     """
@@ -69,12 +72,15 @@ class Face:
     expression: np.ndarray
     box: Box | None = None
     track: int | None = None
+    correction: np.ndarray | None = None
+    scores: np.ndarray | None = None
     error: float | None = None
 
     @property
     def parts(self) -> FaceParams:
-        """Pose, shape and expression, for `TDDFA.reconstruct`."""
-        return FaceParams(self.pose, self.shape, self.expression)
+        """Pose, shape and expression as they are drawn, for `TDDFA.reconstruct`."""
+        drawn = self.expression if self.correction is None else self.expression + self.correction
+        return FaceParams(self.pose, self.shape, drawn)
 
 
 def parse_choice(text: str) -> str:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from bfm.regions import parse_regions
 from reenactment.faces import EVERY, parse_choice
-from reenactment.knobs import MAX_GAIN, checked_number, make_transfer, parse_gains
+from reenactment.knobs import (
+    MAX_GAIN,
+    Knobs,
+    checked_number,
+    make_transfer,
+    parse_gains,
+    parse_knobs,
+)
 from reenactment.outputs import check_outputs
 from reenactment.param_file import SUFFIXES, is_param_file
 from reenactment.scene import Look
@@ -18,6 +25,16 @@ from reenactment.transfer import Transfer
 from utils.errors import UsageError
 
 _QUALITIES = range(1, 101)
+_PARSERS: dict[str, Callable[[str], object]] = {  # of fields that are written like options
+    "regions": parse_regions,
+    "gain": parse_gains,
+    "set": parse_knobs,
+    "preset": lambda text: parse_knobs(presets=text),
+}
+# Fields that say what is taken of a source, their options, and what they are without one.
+_NEED_A_SOURCE = (
+    ("regions", "regions", "all"), ("gain", "gain", ""), ("neutral", "neutral_img_fp", None)
+)
 
 
 @contextmanager
@@ -33,7 +50,7 @@ def naming(field_name: str) -> Iterator[None]:
 class Job:
     """One transfer. Files are named as the user names them.
 
-    source : picture whose expression is taken, or a parameter file.
+    source : picture whose expression is taken, or a parameter file; None for sliders alone.
     target : picture whose faces get it.
     outputs : kinds of output (`VIEWS`) and the files they go to.
     source_face, target_face, neutral_face : which face is meant; see `parse_choice`.
@@ -41,6 +58,8 @@ class Job:
         relative to it.
     regions : which of them get the expression, as in `bfm.regions.parse_regions`.
     exp_gain : strength of the expression; gain : factors to it, as in `parse_gains`.
+    set, preset : sliders and presets to add, neutralise : whether to keep nothing of the target's
+        own expression; see `parse_knobs`.
     look : how things are drawn.
     quality : of JPEG and WebP files, 1 to 100; None leaves it to the encoder.
     save_params : a parameter file to write.
@@ -51,7 +70,7 @@ class Job:
     UsageError : a value that cannot be; the message begins with the field's name.
     """
 
-    source: str
+    source: str | None
     target: str
     outputs: Mapping[str, str]
     source_face: str = "largest"
@@ -61,6 +80,9 @@ class Job:
     regions: str = "all"
     exp_gain: float = 1.0
     gain: str = ""
+    set: str = ""
+    preset: str = ""
+    neutralise: bool = False
     look: Look = field(default_factory=Look)
     quality: int | None = None
     save_params: str | None = None
@@ -70,9 +92,11 @@ class Job:
         for name in ("source_face", "target_face", "neutral_face"):
             self._check_choice(name)
         checked_number("exp_gain", self.exp_gain, MAX_GAIN)
-        for name, parse in (("regions", parse_regions), ("gain", parse_gains)):
+        for name, parse in _PARSERS.items():
             with naming(name):
                 parse(getattr(self, name))
+        if self.source is None:
+            self._check_without_source()
         if self.quality is not None and self.quality not in _QUALITIES:
             raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
         if self.save_params and not is_param_file(self.save_params):
@@ -81,11 +105,18 @@ class Job:
 
     def check_files(self) -> None:
         """Refuse outputs that would replace an input, or each other; raises UsageError."""
-        inputs = [self.source, self.target, *([self.neutral] if self.neutral else [])]
+        inputs = [path for path in (self.source, self.target, self.neutral) if path]
         written = [("output_fp", path) for path in self.outputs.values()]
         if self.save_params:
             written.append(("save_params", self.save_params))
         check_outputs(written, inputs)
+
+    def _check_without_source(self) -> None:
+        for name, option, default in _NEED_A_SOURCE:
+            if getattr(self, name) != default:
+                raise UsageError(f"{option}: it says what is taken of a source, and there is none")
+        if self.knobs is None:
+            raise UsageError("source_img_fp: give one, or --set, --preset or --neutralise")
 
     def _check_choice(self, name: str) -> None:
         with naming(name):
@@ -96,7 +127,14 @@ class Job:
     @property
     def transfer(self) -> Transfer:
         """How expressions are transferred, but for the neutral face."""
+        if self.source is None:
+            return Transfer(keep=1, gain=0)
         return make_transfer(self.regions, self.exp_gain, self.gain)
+
+    @property
+    def knobs(self) -> Knobs | None:
+        """What is added to that by name, if anything."""
+        return parse_knobs(self.set, self.preset, self.neutralise)
 
     @property
     def digest(self) -> str:

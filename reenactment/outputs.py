@@ -33,7 +33,7 @@ def parse_kinds(words: Iterable[str]) -> list[str]:
 
 
 def name_outputs(
-    source: str, target: str, kinds: Sequence[str], output_fp: str | None = None
+    source: str | None, target: str, kinds: Sequence[str], output_fp: str | None = None
 ) -> dict[str, str]:
     """Where each kind of output of a transfer goes.
 
@@ -49,7 +49,7 @@ def name_outputs(
     """
     if output_fp is None or names_folder(output_fp):
         folder = RESULTS_FOLDER if output_fp is None else Path(output_fp)
-        stem = f"{Path(source).stem}_to_{Path(target).stem}"
+        stem = f"{Path(source).stem}_to_{Path(target).stem}" if source else Path(target).stem
         return {kind: str(folder / f"{stem}_{kind}{_default_suffix(kind)}") for kind in kinds}
     path = Path(output_fp)
     fitting = [kind for kind in kinds if VIEWS[kind].medium.holds(path.suffix)]

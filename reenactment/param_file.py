@@ -67,7 +67,7 @@ def _describe_expression(rows: np.ndarray) -> dict[str, Any]:
 def encode_params(
     suffix: str,
     config: Mapping[str, Any],
-    source: Face,
+    source: Face | None,
     targets: Sequence[Face],
     results: Sequence[Face],
 ) -> bytes:
@@ -76,7 +76,7 @@ def encode_params(
         "format": FORMAT,
         "version": __version__,
         "config": dict(config),
-        "source": _describe(source),
+        **({"source": _describe(source)} if source else {}),
         "target": [_describe(face) for face in targets],
         "result": [_describe(face) for face in results],
     }

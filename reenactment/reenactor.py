@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bfm.params import FaceParams
+from bfm.sliders import Sliders
 from FaceBoxes import FaceBoxes
 from reenactment.faces import (
     DEFAULT_CHOICE,
@@ -19,6 +21,7 @@ from reenactment.faces import (
     is_usable,
     sort_faces,
 )
+from reenactment.openings import Openings
 from reenactment.scene import Look, Scene
 from reenactment.transfer import Transfer
 from reenactment.views import VIEWS, Output
@@ -163,7 +166,24 @@ class Reenactor:
         neutral : the source at rest; the transfer is then relative to it.
         """
         transfer = Transfer(gain=gain)
-        return (transfer.from_rest(neutral) if neutral else transfer)(source, target)
+        return self.apply(transfer.from_rest(neutral) if neutral else transfer, source, target)
+
+    def apply(self, transfer: Transfer, source: Face | None, target: Face) -> Face:
+        """What any transfer makes of a target, its eyes and lips put right; see `Openings`."""
+        result = transfer(source, target)
+        if self.tddfa.bfm.lid_moves is None:  # 3DDFA_V2's model, and faces as it makes them
+            return result
+        return self.openings.carry(transfer, source, target, result)
+
+    @cached_property
+    def sliders(self) -> Sliders:
+        """Expressions by name; raises UsageError for networks that are not ours."""
+        return Sliders.load(self.tddfa.layout.exp_dim)
+
+    @cached_property
+    def openings(self) -> Openings:
+        """How far eyes and mouths are open."""
+        return Openings(self.tddfa.bfm, self.sliders.rest)
 
     def render(
         self,

@@ -206,6 +206,9 @@ def test_help_shows_groups_examples_and_exit_codes():
         (("--opt", "3d,hologram"), "hologram"),  # unknown kind of output
         (("--alpha", "2"), "--alpha"),  # out of range
         (("--exp_gain", "nan"), "--exp_gain"),  # no number
+        (("--set", "tongueOut=1"), "--set: tongueOut cannot be shown"),
+        (("--set", "smile=9"), "--set: smile"),
+        (("--preset", "grin"), "--preset"),
         (("--gain", "mouth"), "--gain"),  # no number
         (("--regions", "ears"), "--regions"),  # of no face
         (("--exp_gain", "1e30"), "--exp_gain"),  # nothing that it makes is a face
@@ -230,6 +233,32 @@ def test_help_shows_groups_examples_and_exit_codes():
 )
 def test_bad_usage(options, word):
     fails(run("-s", SMILE, "-t", CALM, *options), 2, word)
+
+
+def test_sliders_need_no_source(reenact, tmp_path):
+    params = tmp_path / "p.json"
+    knobs = ("--set", "smile=0.6", "--preset", "wink_left", "--save_params", params)
+    result = run("-t", CALM, *knobs, "-o", f"{tmp_path}{os.sep}")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "grace_hopper_3d.jpg").is_file()
+    content = json.loads(params.read_text())
+    rows = dict(zip(content["result"][0]["regions"], content["result"][0]["expression"]))
+    own = content["target"][0]["expression"]
+    assert "source" not in content
+    np.testing.assert_allclose(rows["brow_left"], own, atol=1e-6)  # nothing was asked of it
+    assert rows["mouth_left"] != own and rows["eye_left"] != own
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ((), "--source_img_fp: give one, or --set"),
+        (("--set", "smile=1", "--regions", "mouth"), "--regions"),
+        (("--neutralise", "--neutral_img_fp", SMILE), "--neutral_img_fp"),
+    ],
+)
+def test_what_needs_a_source(options, word):
+    fails(run("-t", CALM, *options), 2, word)
 
 
 @pytest.mark.parametrize(

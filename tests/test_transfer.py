@@ -26,6 +26,9 @@ SOURCE, TARGET, REST = face([4, 8]), face([1, -2]), face([3, 3])
         (Transfer().from_rest(SOURCE), [[1, -2]]),  # from its own rest, nothing moves
         (Transfer(keep=1, gain=0), [[1, -2]]),  # left alone
         (Transfer(keep=0, gain=0), [[0, 0]]),  # at rest
+        (Transfer(extra=np.float32([[1, 1]])), [[5, 9]]),  # and some more
+        (Transfer().onto(np.float32([[7, 7]]), np.array([True])), [[4, 8]]),  # kept nothing anyway
+        (Transfer(keep=1).onto(np.float32([[7, 7]]), np.array([True])), [[11, 15]]),
         (Transfer(np.array([0, 1]), np.array([1, 0])), [[4, 8], [1, -2]]),  # one region of two
     ],
 )
@@ -46,3 +49,8 @@ def test_rows_meet_rows():
 def test_absolute_transfer_is_exact():
     source, target = face(np.random.default_rng(0).normal(size=12)), face(np.linspace(-9, 9, 12))
     assert np.array_equal(Transfer()(source, target).expression, source.expression)
+
+
+def test_without_a_source():
+    result = Transfer(keep=1).adding(np.float32([[0, 1], [2, 0]]))(None, TARGET)
+    np.testing.assert_array_equal(result.expression, [[1, -1], [3, -2]])
