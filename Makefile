@@ -13,9 +13,9 @@ RESULTS := examples/results
 
 demo: build
 	$(PY) face_reenactment.py -s $(INPUTS)/astronaut.png -t $(INPUTS)/grace_hopper.jpg \
-	    --opt 3d,panel -o $(RESULTS)/
+	    --opt photo,3d,panel -o $(RESULTS)/
 	$(PY) face_reenactment.py -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
-	    --opt 3d,panel -o $(RESULTS)/
+	    --opt photo,3d,panel -o $(RESULTS)/
 
 test: $(VENV)/dev build
 	$(PY) -m pytest
@@ -26,7 +26,7 @@ lint: $(VENV)/dev
 
 # Tables of times beside yardsticks, and the same as JSON in build/bench; less than three minutes.
 bench: build
-	for name in startup stages video scaling; do $(PY) -m benchmarks.$$name || exit 1; done
+	for name in startup stages photo video scaling; do $(PY) -m benchmarks.$$name || exit 1; done
 
 # The kernels under AddressSanitizer and UBSan against random meshes, in a copy of the tree.
 SANITIZED := build/sanitize

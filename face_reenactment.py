@@ -95,12 +95,19 @@ def make_parser() -> Parser:
                         help="opacity of the 3d mask, 0 to 1 (default %(default)s)")
     output.add_argument("--with_bg_flag", type=str2bool, default=True, metavar="true|false",
                         help="draw 3d, depth and pncc over the target, not on black (default true)")
+    output.add_argument("--photo_eyes", type=_on_or_off, default=True, metavar="on|off",
+                        help="whether a photo's eyes take part; off is for glasses (default on)")
     output.add_argument("--quality", type=int, metavar="Q",
                         help="of JPEG and WebP files, 1 to 100")
     output.add_argument("--show_flag", type=str2bool, default=False, metavar="true|false",
                         help="open a window with each picture (default false)")
     add_model_options(parser.add_argument_group("model and engine"))
     return parser
+
+
+def _on_or_off(text: str) -> bool:
+    """on and off, besides what `str2bool` takes."""
+    return {"on": True, "off": False}[text] if text in ("on", "off") else str2bool(text)
 
 
 def make_job(args: argparse.Namespace) -> Job:
@@ -120,7 +127,7 @@ def make_job(args: argparse.Namespace) -> Job:
         set=args.set,
         preset=args.preset,
         neutralise=args.neutralise,
-        look=Look(args.alpha, args.with_bg_flag),
+        look=Look(args.alpha, args.with_bg_flag, args.photo_eyes),
         quality=args.quality,
         save_params=args.save_params,
         show=args.show_flag,

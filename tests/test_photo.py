@@ -237,6 +237,15 @@ def test_sixteen_bits_are_eight_in_more_detail(photographer, bfm):
     assert np.unique(photos[0]).size > 2000
 
 
+@pytest.mark.parametrize("opening", [0.02, 0.3])
+def test_alpha_has_no_holes(photographer, bfm, opening):
+    """An even alpha stays even: each pixel's layers add up to one."""
+    img = smooth_noise(SIZE, 4)
+    img[..., 3] = 200
+    photo = photographer(img, [posed()], [posed(smiling(bfm, opening))])
+    assert (photo[..., 3] == 200).all()
+
+
 def test_grey_pictures_stay_grey(photographer, bfm):
     grey = smooth_noise(SIZE, 1)
     img = np.repeat(grey, 3, axis=2)
@@ -304,6 +313,28 @@ def test_eyes_can_stay_as_they_are(bfm):
     )
     assert (with_eyes != img).any()
     assert np.array_equal(without, img)
+
+
+def test_the_programs_photo(tmp_path):
+    """--opt photo keeps a file's alpha and 16 bits; --photo_eyes off keeps eyes."""
+    import face_reenactment
+
+    inputs = PROJECT_ROOT / "examples" / "inputs"
+    deep = np.dstack([cv2.imread(str(inputs / "grace_hopper.jpg")), np.full((600, 512), 200)])
+    cv2.imwrite(str(tmp_path / "deep.png"), (deep * 257).astype(np.uint16))
+    photos = []
+    for eyes in ("on", "off"):
+        out = tmp_path / f"{eyes}.png"
+        code = face_reenactment.main(
+            ["-s", str(inputs / "astronaut.png"), "-t", str(tmp_path / "deep.png"),
+             "--opt", "photo", "--photo_eyes", eyes, "-o", str(out)]
+        )
+        assert code == 0
+        photos.append(cv2.imread(str(out), cv2.IMREAD_UNCHANGED))
+    assert photos[0].dtype == np.uint16 and photos[0].shape == (600, 512, 4)
+    assert (photos[0][..., 3] == 200 * 257).all()
+    assert np.array_equal(photos[0][-100:], (deep[-100:] * 257).astype(np.uint16))
+    assert not np.array_equal(*photos)
 
 
 # teeth and lids

@@ -54,7 +54,7 @@ def interior_levels(
 
     before, after : how far the mouth is open, in its widths.
     """
-    levels = np.zeros((*box.size, 4), np.float32)
+    levels = box.of(work.result, work.box).copy()  # as it is where the strip does not reach
     shown = share > 1e-3
     if not shown.any():
         return levels
@@ -192,14 +192,16 @@ def recoloured(light: np.ndarray, source_skin: np.ndarray, target_skin: np.ndarr
     gain = (tones[1] / tones[0]) ** _TEETH_POWER
     bright = np.percentile(luminance(tinted), 97) * gain
     most = min(1.75 * tones[1] ** _TEETH_POWER, _MOST_LIGHT)
+    reddest = max(1.25, float(target_skin[2] / target_skin[1] * _TEETH_TINT[2] / _TEETH_TINT[1]))
     clipped = np.clip(tinted * gain * min(1.0, most / max(bright, 1e-6)), 0, 1)
-    return clipped + colourful * (_as_teeth(clipped) - clipped)
+    return clipped + colourful * (_as_teeth(clipped, reddest) - clipped)
 
 
-def _as_teeth(light: np.ndarray) -> np.ndarray:
-    """No blue or green teeth: what is bright is made red >= green >= blue."""
+def _as_teeth(light: np.ndarray, reddest: float) -> np.ndarray:
+    """No blue or green teeth: what is bright is made red >= green >= blue, and not redder than so
+    many times green."""
     green = light[:, 1:].min(axis=1)
-    red = np.clip(light[:, 2], green, 1.25 * green)
+    red = np.clip(light[:, 2], green, reddest * green)
     warm = np.column_stack([np.minimum(light[:, 0], 0.98 * green), green, red])
     level = luminance(light)
     bright = smoothstep(level / max(float(np.percentile(level, 97)), 1e-6), 0.25, 0.5)
