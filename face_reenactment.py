@@ -23,6 +23,7 @@ from reenactment.options import Parser, add_model_options, model_config, run_pro
 from reenactment.outputs import RESULTS_FOLDER, name_outputs, parse_kinds
 from reenactment.param_file import encode_params, is_param_file, load_source
 from reenactment.views import VIEWS
+from reenactment.weights import face_of, is_weights_file, load_weights
 from utils.console import say
 from utils.errors import UsageError
 from utils.io import write_all
@@ -51,8 +52,11 @@ def make_parser() -> Parser:
     )
     files = parser.add_argument_group("files")
     files.add_argument("-s", "--source_img_fp", "-d", "--driving", metavar="FILE",
-                       help="picture whose expression is taken, or a file of --save_params; not "
-                            "needed with --set, --preset or --neutralise")
+                       help="picture whose expression is taken, a file of --save_params, or "
+                            "weights as --opt arkit, Live Link Face or MediaPipe write "
+                            "them; not needed with --set, --preset or --neutralise")
+    files.add_argument("--at", type=float, default=0.0, metavar="SECONDS",
+                       help="which row of a source of weights is taken (default %(default)g)")
     files.add_argument("-t", "--target_img_fp", required=True, metavar="FILE",
                        help="picture whose face gets the expression")
     files.add_argument("-o", "--output_fp", metavar="FILE",
@@ -117,6 +121,7 @@ def make_job(args: argparse.Namespace) -> Job:
         source=args.source_img_fp,
         target=args.target_img_fp,
         outputs=name_outputs(args.source_img_fp, args.target_img_fp, kinds, args.output_fp),
+        at=args.at,
         source_face=args.source_face,
         target_face=args.target_face,
         neutral=args.neutral_img_fp,
@@ -137,9 +142,13 @@ def make_job(args: argparse.Namespace) -> Job:
 
 
 def find_source(
-    reenactor: Reenactor, path: str, choice: str, role: str, tell: Tell
+    reenactor: Reenactor, path: str, choice: str, role: str, tell: Tell, at: float = 0.0
 ) -> tuple[Face, np.ndarray | None]:
-    """The face of a picture, and the picture; or that of a parameter file alone."""
+    """The face of a picture, and the picture; or that of a file of parameters or weights alone."""
+    if is_weights_file(path):
+        tell(f"{role} {path}: weights at {at:g} s")
+        weights, name = load_weights(path, at), Path(path).name
+        return face_of(weights, reenactor.sliders, reenactor.tddfa.layout.shape_dim, name), None
     if is_param_file(path):
         tell(f"{role} {path}: parameter file")
         return load_source(path, reenactor.tddfa.layout), None
@@ -158,7 +167,9 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
     """Do what a job asks for, and tell what was found and written."""
     source, source_img = None, None
     if job.source:
-        source, source_img = find_source(reenactor, job.source, job.source_face, "source", tell)
+        source, source_img = find_source(
+            reenactor, job.source, job.source_face, "source", tell, job.at
+        )
     transfer = job.transfer
     if job.neutral:
         rest, _ = find_source(reenactor, job.neutral, job.neutral_face, "neutral", tell)

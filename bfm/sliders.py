@@ -144,8 +144,10 @@ class Sliders:
     reliability: np.ndarray
 
     @classmethod
-    def load(cls, exp_dim: int, path: PathLike = SLIDERS) -> Sliders:
+    def load(cls, exp_dim: int | None = None, path: PathLike = SLIDERS) -> Sliders:
         """Read the file that `training/sliders.py` wrote.
+
+        exp_dim : of the model it is for, by default that which it was fitted on.
 
         Raises
         ------
@@ -157,7 +159,7 @@ class Sliders:
             stored = arrays["neutral"][None], arrays["directions"], arrays["scores"]
         except (KeyError, TypeError) as error:
             raise AssetError(f"bad file {path}: {error}") from error
-        lacking = exp_dim - stored[0].shape[1]
+        lacking = 0 if exp_dim is None else exp_dim - stored[0].shape[1]
         if lacking < 0:
             raise UsageError(
                 "sliders, presets and weights need one of our networks: this one has "

@@ -24,6 +24,7 @@ from reenactment.scene import Look
 from reenactment.transfer import Transfer
 from utils.errors import UsageError
 
+_TELL_OF_THE_TARGET = {"arkit", "facs"}  # kinds of output that make sense of it alone
 _QUALITIES = range(1, 101)
 _PARSERS: dict[str, Callable[[str], object]] = {  # of fields that are written like options
     "regions": parse_regions,
@@ -50,9 +51,11 @@ def naming(field_name: str) -> Iterator[None]:
 class Job:
     """One transfer. Files are named as the user names them.
 
-    source : picture whose expression is taken, or a parameter file; None for sliders alone.
+    source : picture whose expression is taken, a parameter file or one of weights; None for
+        sliders alone.
     target : picture whose faces get it.
     outputs : kinds of output (`VIEWS`) and the files they go to.
+    at : seconds into a source that is a file of weights, as in `load_weights`.
     source_face, target_face, neutral_face : which face is meant; see `parse_choice`.
     neutral : the source person at rest, a picture or a parameter file; the transfer is then
         relative to it.
@@ -73,6 +76,7 @@ class Job:
     source: str | None
     target: str
     outputs: Mapping[str, str]
+    at: float = 0.0
     source_face: str = "largest"
     target_face: str = "largest"
     neutral: str | None = None
@@ -115,7 +119,7 @@ class Job:
         for name, option, default in _NEED_A_SOURCE:
             if getattr(self, name) != default:
                 raise UsageError(f"{option}: it says what is taken of a source, and there is none")
-        if self.knobs is None:
+        if self.knobs is None and not self.outputs.keys() <= _TELL_OF_THE_TARGET:
             raise UsageError("source_img_fp: give one, or --set, --preset or --neutralise")
 
     def _check_choice(self, name: str) -> None:

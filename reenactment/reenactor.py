@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bfm.params import FaceParams
-from bfm.sliders import Sliders
+from bfm.sliders import SHAPES, Sliders
 from FaceBoxes import FaceBoxes
 from reenactment.faces import (
     DEFAULT_CHOICE,
@@ -107,13 +107,21 @@ class Reenactor:
         places : boxes, or vertices (2 or 3, n) for `crop_policy` 'landmark'; see `TDDFA`.
         """
         frame = frame or FrameInfo.of(img)
-        params, roi_boxes = self.tddfa(img, places, crop_policy)
+        told = self.tddfa.regress(img, places, crop_policy)
         faces = []
-        for place, param, roi_box in zip(places, params, roi_boxes):
-            pose, shape, expression = self.tddfa.layout.split(param)
+        for number, place in enumerate(places):
+            pose, shape, expression = self.tddfa.layout.split(told.params[number])
             box = place if crop_policy == "box" else None
-            faces.append(Face(frame, roi_box, pose, shape, expression[None], box))
+            scores = None if told.scores is None else self._in_order(told.scores[number])
+            faces.append(Face(frame, told.roi_boxes[number], pose, shape, expression[None], box,
+                              scores=scores))
         return faces
+
+    def _in_order(self, scores: np.ndarray) -> np.ndarray:
+        """The network's scores in the order of `bfm.sliders.SHAPES`; 0 where it has none."""
+        assert self.tddfa.scores is not None
+        by_name = dict(zip(self.tddfa.scores.names, scores))
+        return np.array([by_name.get(shape, 0.0) for shape in SHAPES], np.float32)
 
     def find(
         self, img: np.ndarray, choice: str = DEFAULT_CHOICE, frame: FrameInfo | None = None

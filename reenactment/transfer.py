@@ -48,7 +48,9 @@ class Transfer:
         return replace(self, extra=rows if self.extra is None else self.extra + rows)
 
     def __call__(self, source: Face | None, target: Face) -> Face:
-        """The target with its new expression."""
+        """The target with its new expression; without a source or sliders it is as it was."""
+        if source is None and self.extra is None and np.all(np.equal(self.keep, 1)):
+            return target
         expression = as_column(self.keep) * target.expression
         if source is not None:
             rest = 0.0 if self.neutral is None else self.neutral

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional, Union
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 
 from reenactment.faces import Face
 from reenactment.scene import Look, Scene
+from reenactment.weights import describe, encode_csv, encode_json, facs
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
 from utils.image import SUFFIXES, encode_image, show_image
@@ -57,6 +58,11 @@ def document(suffix: str) -> Medium:
     return Medium((suffix,), lambda content, *_, **__: content, lambda _: None)
 
 
+def _encode_weights(described: Any, suffix: str, *_: Any, **__: Any) -> bytes:
+    return (encode_csv if suffix.lower() == ".csv" else encode_json)(described)
+
+
+WEIGHTS = Medium((".json", ".csv"), _encode_weights, lambda _: None)
 PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image)
 TRANSPARENT_PICTURE = Medium((".png", ".webp", ".tif", ".tiff"), encode_image, show_image)
 
@@ -94,9 +100,19 @@ def _photo(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
 
     source = Source(posed(scene.source), scene.source_img) if scene.source is not None else None
     img = scene.img if out is not None or scene.original is None else scene.original()
-    targets, results = [*map(posed, scene.targets)], [*map(posed, scene.results)]
+    targets = [*map(posed, scene.targets)]
+    results = [posed(_as_given(face, scene.source)) for face in scene.results]
     photographer = Photographer(scene.tddfa.bfm, eyes=look.photo_eyes)
     return photographer(img, targets, results, source, out)
+
+
+def _as_given(result: Face, source: Face | None) -> Face:
+    """A result without its correction where it wears just what the source does.
+
+    Knowing the source, the photo finds where lids and lips go by itself.
+    """
+    same = source is not None and np.array_equal(result.expression, source.expression)
+    return replace(result, correction=None) if same else result
 
 
 def _landmarks(scene: Scene, _: Look, out: np.ndarray | None) -> np.ndarray:
@@ -181,5 +197,15 @@ VIEWS = {
         "the mesh, with the target's colours",
         lambda s, *_: encode_obj(s.img, s.after, s.tddfa.tri, s.img.shape[0], seen=s.before),
         document(".obj"),
+    ),
+    "arkit": View(
+        "ARKit's 52 weights as .json, or .csv as Live Link Face has it",
+        lambda s, *_: describe(s.results, s.tddfa.bfm),
+        WEIGHTS,
+    ),
+    "facs": View(
+        "intensities of action units",
+        lambda s, *_: facs(describe(s.results, s.tddfa.bfm)),
+        Medium((".json",), _encode_weights, lambda _: None),
     ),
 }

@@ -249,6 +249,18 @@ def test_sliders_need_no_source(reenact, tmp_path):
     assert rows["mouth_left"] != own and rows["eye_left"] != own
 
 
+def test_weights_of_a_picture_drive_another(reenact, tmp_path):
+    weights, params = tmp_path / "w.csv", tmp_path / "p.json"
+    assert run("-t", SMILE, "--opt", "arkit", "-o", weights).returncode == 0
+    result = reenact("-o", tmp_path / "o.png", "--save_params", params, source=weights)
+    assert result.returncode == 0 and "weights at 0 s" in result.stdout
+    rows = json.loads(params.read_text())["result"][0]["expression"]
+    assert len(rows) == 10 and np.abs(rows).max() > 1
+    fails(reenact("--at", "x", source=weights), 2, "--at")
+    weights.write_text("JawOpen,Ears\n0,1\n")
+    fails(reenact("-o", tmp_path / "o.png", source=weights), 3, "w.csv", "'Ears'")
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

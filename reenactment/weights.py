@@ -1,0 +1,270 @@
+"""The 52 weights of ARKit: what faces score, as files that other programs read, and back.
+
+A `.csv` has the layout of Live Link Face: `Timecode` (HH:MM:SS:FF.mmm, 60 frames a second),
+`BlendShapeCount` (61), the shapes, head and eye angles in radians; a row for every face. A `.json`
+has, for every face, its weights by name, the head's angles in degrees, the detector's score, and
+how far each weight is to be trusted: its correlation with MediaPipe's on people held out.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bfm.bfm import BFMModel
+from bfm.regions import REGIONS
+from bfm.sliders import SHAPES, Sliders, regions_of, why_not
+from reenactment.faces import Face, FrameInfo
+from utils.errors import InputError
+from utils.io import PathLike, one_line
+from utils.pose import calc_pose
+
+FORMAT = "face_reenactment weights 1"
+ANGLES = ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll",
+          "RightEyeYaw", "RightEyePitch", "RightEyeRoll")
+RATE = 60  # frames a second, of timecodes
+_SHOWN = [number for number, shape in enumerate(SHAPES) if why_not(shape) is None]
+_SHARES = np.stack([regions_of(shape) for shape in SHAPES])
+_SHARES = _SHARES / _SHARES.sum(axis=1, keepdims=True)
+_MM = 1e-3  # of a µm
+# Weights are to show the face when they are read, and to be near what it scores: how many squared
+# mm of the landmarks a squared weight counts, and how many rounds settle it.
+_NEARNESS, _ROUNDS = 4.0, 100
+# Action units of FACS (Ekman and Friesen 1978), and the shapes whose mean is their intensity.
+ACTION_UNITS = {
+    "AU1": ("browInnerUp",), "AU2": ("browOuterUpLeft", "browOuterUpRight"),
+    "AU4": ("browDownLeft", "browDownRight"), "AU5": ("eyeWideLeft", "eyeWideRight"),
+    "AU7": ("eyeSquintLeft", "eyeSquintRight"),
+    "AU10": ("mouthUpperUpLeft", "mouthUpperUpRight"),
+    "AU12": ("mouthSmileLeft", "mouthSmileRight"), "AU14": ("mouthDimpleLeft", "mouthDimpleRight"),
+    "AU15": ("mouthFrownLeft", "mouthFrownRight"),
+    "AU16": ("mouthLowerDownLeft", "mouthLowerDownRight"), "AU17": ("mouthShrugLower",),
+    "AU18": ("mouthPucker",), "AU20": ("mouthStretchLeft", "mouthStretchRight"),
+    "AU22": ("mouthFunnel",), "AU24": ("mouthPressLeft", "mouthPressRight"), "AU26": ("jawOpen",),
+    "AU28": ("mouthRollLower", "mouthRollUpper"), "AU43": ("eyeBlinkLeft", "eyeBlinkRight"),
+}
+
+
+def weights_of(face: Face, sliders: Sliders, bfm: BFMModel) -> np.ndarray:
+    """The weights (52,) float32 in [0, 1] of a face.
+
+    What the network scores where the face carries that, else by a linear map of the coefficients;
+    changed as little as need be for the weights to show the face's expression again.
+    """
+    rows = _all_rows(face.parts.expression, sliders)
+    scores = np.einsum("sr,re,se->s", _SHARES, rows, sliders.scores[:, 1:]) + sliders.scores[:, 0]
+    prior = np.clip(scores if face.scores is None else face.scores, 0, 1)
+    weights = prior.copy()
+    moves = [_moves(sliders.rows({SHAPES[number]: 1.0}), bfm) for number in _SHOWN]
+    weights[_SHOWN] = _nearest(np.stack(moves), _moves(rows - sliders.rest, bfm), prior[_SHOWN])
+    return weights.astype(np.float32)
+
+
+def _all_rows(expression: np.ndarray, sliders: Sliders) -> np.ndarray:
+    """Expression rows for every region, and at rest in coefficients that a model lacks."""
+    rows = np.tile(sliders.rest, (len(REGIONS), 1))
+    common = min(rows.shape[1], expression.shape[1])
+    rows[:, :common] = expression[:, :common]
+    return rows
+
+
+def _moves(rows: np.ndarray, bfm: BFMModel) -> np.ndarray:
+    """How expression rows move the landmarks, (204,) mm."""
+    common = min(rows.shape[1], bfm.w_exp_base.shape[1])
+    shares = np.repeat(bfm.regions[:, bfm.landmarks], 3, axis=1)
+    moved = rows[:, :common] @ bfm.w_exp_base[:, :common].T
+    return (moved * shares).sum(axis=0) * _MM
+
+
+def _nearest(moves: np.ndarray, wanted: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Weights (k,) in [0, 1] whose moves (k, n) add up to about `wanted` (n,), near a prior.
+
+    Least squares by coordinate descent.
+    """
+    gram = moves @ moves.T + _NEARNESS * np.eye(len(moves))
+    target = moves @ wanted + _NEARNESS * prior
+    weights = prior.astype(np.float64)
+    for _ in range(_ROUNDS):
+        for k in range(len(weights)):
+            step = (target[k] - gram[k] @ weights) / gram[k, k]
+            weights[k] = min(max(weights[k] + step, 0.0), 1.0)
+    return weights
+
+
+def describe(faces: Sequence[Face], bfm: BFMModel) -> list[dict[str, Any]]:
+    """What a file of weights tells of faces.
+
+    How far the weights are to be trusted is known of models with our lids only.
+    """
+    known = bfm.lid_moves is not None
+    sliders = Sliders.load(bfm.w_exp.shape[1] if known else None)
+    trust = dict(zip(SHAPES, (round(float(r), 3) for r in sliders.reliability)))
+    return [
+        {
+            "frame": face.frame.number,
+            "seconds": face.frame.seconds,
+            "weights": dict(zip(SHAPES, map(float, weights_of(face, sliders, bfm)))),
+            "head": dict(zip(("yaw", "pitch", "roll"), calc_pose(face.pose.ravel())[1])),
+            "confidence": float(face.box[4]) if face.box is not None else None,
+            "reliability": trust if known else None,
+        }
+        for face in faces
+    ]
+
+
+def facs(described: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Intensities of `ACTION_UNITS`, 0 to 1, of what `describe` tells."""
+    return [
+        {
+            "frame": face["frame"],
+            "seconds": face["seconds"],
+            "action_units": {
+                unit: float(np.mean([face["weights"][shape] for shape in shapes]))
+                for unit, shapes in ACTION_UNITS.items()
+            },
+        }
+        for face in described
+    ]
+
+
+def encode_json(described: Sequence[Mapping[str, Any]]) -> bytes:
+    """The content of a `.json` file."""
+    content = {"format": FORMAT, "faces": described}
+    return json.dumps(content, indent=1, allow_nan=False).encode()
+
+
+def encode_csv(described: Iterable[Mapping[str, Any]]) -> bytes:
+    """The content of a `.csv` file as Live Link Face records it."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = [shape[0].upper() + shape[1:] for shape in SHAPES]
+    writer.writerow(["Timecode", "BlendShapeCount", *names, *ANGLES])
+    for face in described:
+        head = [np.radians(angle) for angle in face["head"].values()]
+        values = [*face["weights"].values(), *head, *[0.0] * (len(ANGLES) - len(head))]
+        count = len(SHAPES) + len(ANGLES)
+        writer.writerow([timecode(face["seconds"]), count, *(f"{v:.8f}" for v in values)])
+    return text.getvalue().encode()
+
+
+def timecode(seconds: float) -> str:
+    """HH:MM:SS:FF.mmm, the last being thousandths of a frame."""
+    thousandths = round(seconds * RATE * 1000)
+    frames, part = divmod(thousandths, 1000)
+    whole, frame = divmod(frames, RATE)
+    minutes, second = divmod(whole, 60)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}:{frame:02d}.{part:03d}"
+
+
+def parse_timecode(text: str) -> float:
+    """Seconds of HH:MM:SS:FF, with or without thousandths; raises ValueError."""
+    parts = text.split(":")
+    if len(parts) != 4:
+        raise ValueError(f"expected a timecode HH:MM:SS:FF, got {text!r}")
+    hours, minutes, seconds, frames = parts
+    return 3600 * int(hours) + 60 * int(minutes) + int(seconds) + float(frames) / RATE
+
+
+def is_weights_file(path: PathLike) -> bool:
+    """Whether a file holds weights, and not parameters or a picture."""
+    suffix = Path(path).suffix.lower()
+    if suffix != ".json":
+        return suffix == ".csv"
+    try:
+        content = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False  # the reader of parameter files says what is wrong
+    if isinstance(content, dict):
+        names = {str(key).lower() for key in content}
+        return content.get("format") == FORMAT or bool(names & _BY_SMALL_NAME.keys())
+    return isinstance(content, list) and bool(content) and _is_category(content[0])
+
+
+def load_weights(path: PathLike, at: float = 0.0) -> dict[str, float]:
+    """The weights of a face in a file: of ours, of Live Link Face, of MediaPipe's categories.
+
+    Names may come in any order, written large or small; missing ones are 0, and percents are
+    understood.
+
+    Parameters
+    ----------
+    at : seconds from the first row; the nearest one is taken.
+
+    Raises
+    ------
+    InputError : the file is unreadable, has an unknown name or a number that is no weight.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        read = _read_csv if Path(path).suffix.lower() == ".csv" else _read_json
+        return _checked(read(text, at))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise InputError(f"cannot read weights from {path}: {one_line(error)}") from error
+
+
+def _read_csv(text: str, at: float) -> dict[str, Any]:
+    rows = list(csv.DictReader(io.StringIO(text)))
+    if not rows:
+        raise ValueError("it has no rows")
+    if any(None in row for row in rows):
+        raise ValueError("a row has more values than the first line has names")
+    timed = "Timecode" in rows[0]
+    seconds = [parse_timecode(r["Timecode"]) if timed else k / RATE for k, r in enumerate(rows)]
+    nearest = int(np.argmin(np.abs(np.array(seconds) - seconds[0] - at)))
+    skipped = {"timecode", "blendshapecount"}
+    return {name: value for name, value in rows[nearest].items() if name.lower() not in skipped}
+
+
+def _read_json(text: str, at: float) -> dict[str, Any]:
+    content = json.loads(text)
+    if isinstance(content, list):
+        return {item["categoryName"]: item["score"] for item in content}
+    if content.get("format") == FORMAT:
+        faces = content["faces"]
+        start = faces[0]["seconds"]
+        return min(faces, key=lambda face: abs(face["seconds"] - start - at))["weights"]
+    return content
+
+
+def _is_category(item: Any) -> bool:
+    return isinstance(item, dict) and {"categoryName", "score"} <= item.keys()
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, float]:
+    """Weights by our names, in [0, 1]; raises ValueError."""
+    weights: dict[str, float] = {}
+    for name, value in values.items():
+        shape = _BY_SMALL_NAME.get(name.lower())
+        if shape:
+            weights[shape] = float(value)
+        elif name.lower() not in _NO_WEIGHTS:
+            raise ValueError(f"{name!r} is no shape of ARKit")
+    largest = max(weights.values(), default=0.0)
+    scale = 100.0 if 2 < largest <= 100 else 1.0  # sliders of animators go a little beyond 1
+    for shape, value in weights.items():
+        if not -1 <= value / scale <= 2:  # nor NaN
+            raise ValueError(f"{shape}: expected 0 to 1 or percents, got {value:g}")
+        weights[shape] = value / scale
+    return weights
+
+
+_BY_SMALL_NAME = {shape.lower(): shape for shape in SHAPES}
+_NO_WEIGHTS = {"_neutral", *(angle.lower() for angle in ANGLES)}
+
+
+def face_of(weights: Mapping[str, float], sliders: Sliders, shape_dim: int, name: str) -> Face:
+    """The average person with the expression of some weights, to be a source.
+
+    It fills the crop of a picture of its own.
+    """
+    side, half, scale = 120, 60, 5.5e-4  # pixels, and for a µm
+    pose = np.array([[scale, 0, 0, half], [0, scale, 0, half], [0, 0, scale, 0]], np.float32)
+    rows = (sliders.rest + sliders.rows(weights)).astype(np.float32)
+    return Face(FrameInfo(name, (side, side)), [0, 0, side, side], pose,
+                np.zeros(shape_dim, np.float32), rows)
