@@ -17,7 +17,7 @@ from reenactment import VIEWS, Face, Look, Reenactor, Scene
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import check_outputs, names_folder
 from reenactment.tracking import FaceTracker
-from utils.console import say
+from utils.console import Forgiving, say
 from utils.errors import NoFaceError
 from utils.video import SUFFIXES, VideoReader, silence_ffmpeg, stream, video_writer
 
@@ -90,7 +90,8 @@ def annotate(args: argparse.Namespace) -> None:
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
         total = reader.frame_count or None
         with video_writer(path, reader.fps, reader.size) as append, tqdm(
-            total=total, unit=" frames", leave=False, disable=None  # shown on terminals only
+            total=total, unit=" frames", leave=False, file=Forgiving(sys.stderr),
+            disable=None,  # shown on terminals only
         ) as progress:
 
             def write(frame: np.ndarray) -> np.ndarray:
@@ -100,6 +101,8 @@ def annotate(args: argparse.Namespace) -> None:
             frames = stream(reader.read, annotator, write)
             if not annotator.faces:
                 raise NoFaceError(f"no face found in any of the {frames} frames of {args.video_fp}")
+    if reader.shortfall:
+        say(f"warning: {args.video_fp}: {reader.shortfall}", sys.stderr)
     say(f"wrote {path}: {frames} frames, {frames - annotator.faces} of them without a face")
 
 

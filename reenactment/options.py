@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from reenactment.reenactor import DEFAULT_CONFIG
 from utils import __version__
 from utils.assets import ASSETS_ENV
 from utils.config import load_config
-from utils.console import say
+from utils.console import say, silenced_libraries
 from utils.errors import InputError, ReenactmentError, UsageError
 from utils.image import silence_opencv
 
@@ -93,10 +94,11 @@ def run_program(
     silence_opencv()  # errors are ours to report
     try:
         args = parser.parse_args(argv)
-        logging.basicConfig(format="%(message)s", level=args.log_level.upper())
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
-        run(args)
+        with nullcontext() if args.log_level == "debug" else silenced_libraries():
+            logging.basicConfig(format="%(message)s", level=args.log_level.upper())
+            run(args)
     except ReenactmentError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:

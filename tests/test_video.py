@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -192,6 +193,94 @@ def test_unreadable_videos(tmp_path, plain_clip, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"bad\.mp4"):
         VideoReader(path)
+
+
+def moving_clip(path, count=40):
+    """Frames none of which looks like another."""
+    return write_clip(path, [np.roll(noise(96, 128), 5 * i, axis=1) for i in range(count)])
+
+
+def packets(avi):
+    """Where the frames' packets lie in an AVI file: the start and the end of each."""
+    found, place = [], avi.index(b"movi")
+    while (place := avi.find(b"00dc", place, avi.rindex(b"idx1"))) >= 0:
+        length = struct.unpack_from("<I", avi, place + 4)[0]
+        place += 8 + length
+        if length:
+            found.append((place - length, place))
+    return found
+
+
+def spoiled(path, numbers):
+    """The clip with the bits of some packets flipped."""
+    data = bytearray(path.read_bytes())
+    for number in numbers:
+        start, end = packets(data)[number]
+        data[start:end] = bytes(value ^ 0xFF for value in data[start:end])
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [13],  # one of forty
+        [5, 13, 30],  # several
+        range(10, 20),  # many in a row
+    ],
+)
+def test_frames_that_cannot_be_decoded_are_replaced_and_counted(tmp_path, numbers):
+    path = moving_clip(tmp_path / "a.avi")
+    whole = read_clip(path)
+    with VideoReader(spoiled(path, numbers)) as reader:
+        frames, buffer = [], np.empty_like(whole[0])
+        while (frame := reader.read(buffer)) is not None:
+            frames.append(frame.copy())
+        assert reader.read() is None
+    assert (len(frames), reader.frames, reader.damaged) == (40, 40, len(numbers))
+    assert reader.shortfall == f"{len(numbers)} of 40 frames could not be decoded"
+    assert np.array_equal(frames[: min(numbers)], whole[: min(numbers)])
+    for number in numbers:
+        following = next(i for i in range(number, 40) if i not in numbers)
+        assert np.array_equal(frames[number], frames[following])
+        assert not np.array_equal(frames[following], frames[following + 1])
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_a_cut_file_is_read_to_its_end_and_said_to_be_cut(tmp_path, suffix):
+    path = moving_clip(tmp_path / f"a{suffix}")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with VideoReader(path) as reader:
+        while reader.read() is not None:
+            pass
+    assert 10 < reader.frames < 40 and reader.damaged == 0
+    assert reader.shortfall == f"it announces 40 frames and ends after {reader.frames}"
+
+
+@pytest.mark.parametrize(("announced", "said"), [(0, ""), (11, ""), (12, ""), (13, ""),
+                                                 (14, "it announces 14"), (5, "")])  # fmt: skip
+def test_announced_counts_may_be_wrong(plain_clip, announced, said):
+    with VideoReader(plain_clip) as reader:
+        reader.frame_count = announced
+        while reader.read() is not None:
+            pass
+    assert reader.frames == 12
+    assert reader.shortfall.startswith(said) and bool(reader.shortfall) == bool(said)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names here")
+def test_a_pipe_is_no_video(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe"):
+        VideoReader(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("name", ["", "nul\0.mp4", "x" * 300])
+def test_names_that_cannot_be_videos(tmp_path, name):
+    with pytest.raises(InputError, match="cannot read") as caught:
+        VideoReader(f"{tmp_path}/{name}")
+    assert str(caught.value).isprintable()
 
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -1,11 +1,83 @@
-"""Lines for the user."""
+"""What programs tell their user, which never decides over what they make."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 
+class Forgiving:
+    """A text stream, for progress bars, say, that goes on where the given one cannot.
+
+    What its encoding lacks is escaped; a closed pipe or a full device swallows the rest.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream  # Python has None for one that is closed from the start
+
+    def write(self, text: str) -> int:
+        """Write and flush, if possible."""
+        if self._stream is not None:
+            encoding = getattr(self._stream, "encoding", None) or "utf-8"
+            try:
+                self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+                self._stream.flush()
+            except (OSError, ValueError):  # a ValueError once it is closed
+                _lead_nowhere(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        with suppress(AttributeError, ValueError):
+            return bool(self._stream and self._stream.isatty())
+        return False
+
+
+def _lead_nowhere(stream: TextIO) -> None:
+    """Let what a stream still holds vanish, instead of failing again when Python ends."""
+    with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Print a line, by default to stdout."""
-    print(text, file=stream or sys.stdout)
+    """Print a line as far as that is possible, by default to stdout; see `Forgiving`."""
+    Forgiving(stream or sys.stdout).write(f"{text}\n")
+
+
+@contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Keep what C libraries write to stderr, such as libpng's warnings, from the user.
+
+    Meanwhile file descriptor 2 leads nowhere, and where sys.stderr is that one, it is replaced by
+    a stream to where it led; to be entered before a logging handler takes sys.stderr.
+    """
+    stderr = sys.stderr
+    try:
+        behind = os.dup(2)
+    except OSError:  # it is closed: nothing is shown anyway
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    if _is_descriptor(stderr, 2):  # a handler may keep the new one, so it stays open
+        sys.stderr = os.fdopen(behind, "w", 1, stderr.encoding, stderr.errors, closefd=False)
+    try:
+        yield
+    finally:
+        os.dup2(behind, 2)
+        if sys.stderr is stderr:
+            os.close(behind)
+        sys.stderr = stderr
+
+
+def _is_descriptor(stream: TextIO | None, number: int) -> bool:
+    try:
+        return stream is not None and stream.fileno() == number
+    except (OSError, ValueError):
+        return False
