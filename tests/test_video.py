@@ -170,7 +170,8 @@ def test_a_picture_is_a_video_of_one_frame():
 def test_a_rate_that_cannot_be_is_replaced(plain_clip, monkeypatch):
     class Clock:
         def __init__(self, path):
-            self.read = opened(path).read
+            capture = opened(path)
+            self.grab, self.retrieve = capture.grab, capture.retrieve
 
         def get(self, prop):
             return 90000.0
