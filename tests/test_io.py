@@ -320,6 +320,8 @@ ARRAYS = {
     "columns": np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
     "word": np.array("text"),
     "empty": np.zeros((0, 3), np.float32),
+    "nested/word": np.array("other text"),
+    "dotted.name": np.zeros(1),
 }
 
 

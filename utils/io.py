@@ -156,7 +156,10 @@ def map_arrays(path: PathLike) -> Any:
                 members = archive.infolist()
                 if all(member.compress_type == zipfile.ZIP_STORED for member in members):
                     content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-                    return {Path(m.filename).stem: _mapped_array(content, m) for m in members}
+                    return {
+                        member.filename.removesuffix(".npy"): _mapped_array(content, member)
+                        for member in members
+                    }
         except (OSError, struct.error, *DAMAGED) as error:
             raise AssetError(f"cannot read {path}: {one_line(error)}") from error
     return load_arrays(path)
