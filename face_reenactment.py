@@ -86,6 +86,8 @@ def make_parser() -> Parser:
                        help=f"{', '.join(preset_names())}; several add up")
     faces.add_argument("--neutralise", action="store_true",
                        help="keep nothing of the target's own expression")
+    faces.add_argument("--interpolate", type=int, metavar="N",
+                       help="N numbered results, from the target's own expression to the new one")
     faces.add_argument("--neutral_img_fp", metavar="FILE",
                        help="the source person at rest (picture or parameter file): transfer "
                             "relatively, target + G*(source - neutral)")
@@ -132,6 +134,7 @@ def make_job(args: argparse.Namespace) -> Job:
         set=args.set,
         preset=args.preset,
         neutralise=args.neutralise,
+        interpolate=args.interpolate,
         look=Look(args.alpha, args.with_bg_flag, args.photo_eyes),
         quality=args.quality,
         save_params=args.save_params,
@@ -184,12 +187,14 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
         reenactor.tddfa, picture.bgr, found.faces, results, source, source_img,
         original=lambda: picture.original,
     )
-    composed = {kind: VIEWS[kind].compose(scene, job.look) for kind in job.outputs}
+    composed = {
+        path: (VIEWS[kind], VIEWS[kind].compose(scene.on_the_way(share), job.look))
+        for share, outputs in job.steps()
+        for kind, path in outputs.items()
+    }
     contents = {
-        path: VIEWS[kind].medium.encode(
-            composed[kind], Path(path).suffix, job.quality, picture.metadata
-        )
-        for kind, path in job.outputs.items()
+        path: view.medium.encode(output, Path(path).suffix, job.quality, picture.metadata)
+        for path, (view, output) in composed.items()
     }
     if job.save_params:
         contents[job.save_params] = encode_params(
@@ -198,8 +203,8 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
     replaced = write_all(contents)
     for path in contents:
         tell(f"wrote {path}{', in place of an older file' if path in replaced else ''}")
-    for kind, output in composed.items() if job.show else ():
-        VIEWS[kind].medium.show(output)
+    for view, output in composed.values() if job.show else ():
+        view.medium.show(output)
     return Outcome(job.digest, found.total, found.numbers, tuple(contents), frozenset(replaced))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +75,12 @@ class Face:
     correction: np.ndarray | None = None
     scores: np.ndarray | None = None
     error: float | None = None
+
+    def towards(self, other: Face, share: float) -> Face:
+        """This face with a share of the way to the expression that another shows."""
+        own, others = self.parts.expression, other.parts.expression
+        expression = (1 - share) * own + share * others
+        return replace(self, expression=expression.astype(np.float32), correction=None, scores=None)
 
     @property
     def parts(self) -> FaceParams:

@@ -18,7 +18,7 @@ from reenactment.knobs import (
     parse_gains,
     parse_knobs,
 )
-from reenactment.outputs import check_outputs
+from reenactment.outputs import check_outputs, numbered
 from reenactment.param_file import SUFFIXES, is_param_file
 from reenactment.scene import Look
 from reenactment.transfer import Transfer
@@ -26,6 +26,7 @@ from utils.errors import UsageError
 
 _TELL_OF_THE_TARGET = {"arkit", "facs"}  # kinds of output that make sense of it alone
 _QUALITIES = range(1, 101)
+_STEPS = range(2, 1001)
 _PARSERS: dict[str, Callable[[str], object]] = {  # of fields that are written like options
     "regions": parse_regions,
     "gain": parse_gains,
@@ -63,6 +64,8 @@ class Job:
     exp_gain : strength of the expression; gain : factors to it, as in `parse_gains`.
     set, preset : sliders and presets to add, neutralise : whether to keep nothing of the target's
         own expression; see `parse_knobs`.
+    interpolate : how many results to make, from the target's own expression to the new one, each
+        with its number in the file's name; None is the new one alone.
     look : how things are drawn.
     quality : of JPEG and WebP files, 1 to 100; None leaves it to the encoder.
     save_params : a parameter file to write.
@@ -87,6 +90,7 @@ class Job:
     set: str = ""
     preset: str = ""
     neutralise: bool = False
+    interpolate: int | None = None
     look: Look = field(default_factory=Look)
     quality: int | None = None
     save_params: str | None = None
@@ -101,6 +105,8 @@ class Job:
                 parse(getattr(self, name))
         if self.source is None:
             self._check_without_source()
+        if self.interpolate is not None and self.interpolate not in _STEPS:
+            raise UsageError(f"interpolate: expected 2 to {_STEPS[-1]}, got {self.interpolate}")
         if self.quality is not None and self.quality not in _QUALITIES:
             raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
         if self.save_params and not is_param_file(self.save_params):
@@ -110,10 +116,23 @@ class Job:
     def check_files(self) -> None:
         """Refuse outputs that would replace an input, or each other; raises UsageError."""
         inputs = [path for path in (self.source, self.target, self.neutral) if path]
-        written = [("output_fp", path) for path in self.outputs.values()]
+        written = [("output_fp", path) for _, step in self.steps() for path in step.values()]
         if self.save_params:
             written.append(("save_params", self.save_params))
         check_outputs(written, inputs)
+
+    def steps(self) -> list[tuple[float, Mapping[str, str]]]:
+        """How far to go from the target's own expression, 0 to 1, and where what comes of it goes.
+
+        The latter are kinds of output and files.
+        """
+        if self.interpolate is None:
+            return [(1.0, self.outputs)]
+        last = self.interpolate - 1
+        return [
+            (number / last, {kind: numbered(path, number) for kind, path in self.outputs.items()})
+            for number in range(self.interpolate)
+        ]
 
     def _check_without_source(self) -> None:
         for name, option, default in _NEED_A_SOURCE:

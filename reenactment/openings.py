@@ -71,10 +71,11 @@ class Openings:
         if not changed.any():
             return result
         correction = np.zeros_like(result.expression)
-        correction[:, LID_COLUMNS] = self._lids(transfer, source, target, result)
         mouth = rows_of("mouth") if len(correction) > 1 else [0]
         if changed[mouth].any():
             correction[mouth, : LID_COLUMNS.start] = self._closing(result)
+        drawn = result.expression + correction
+        correction[:, LID_COLUMNS] = self._lids(transfer, source, target, drawn)
         return replace(result, correction=correction)
 
     def eyes(self, face: Face) -> np.ndarray:
@@ -96,9 +97,9 @@ class Openings:
         return np.einsum("ij,ij->i", self._eyes[2], rows)
 
     def _lids(
-        self, transfer: Transfer, source: Face | None, target: Face, result: Face
+        self, transfer: Transfer, source: Face | None, target: Face, drawn: np.ndarray
     ) -> np.ndarray:
-        """What to add to the lids' coefficients, (2,)."""
+        """What to add to the lids' coefficients, (2,), of the rows that are drawn else."""
         keep, gain = (_of_eyes(factor) for factor in (transfer.keep, transfer.gain))
         own = self._own_eyes(target.shape)
         wanted = 1 + keep * self._motion(target.parts.expression) / own
@@ -106,7 +107,7 @@ class Openings:
         if source is not None:
             given = self._motion(source.parts.expression) - self._motion(transfer.neutral)
             wanted += gain * given / self._own_eyes(source.shape)
-        lacking = np.clip(wanted, 0, _WIDEST) * own - own - self._motion(result.expression)
+        lacking = np.clip(wanted, 0, _WIDEST) * own - own - self._motion(drawn)
         return lacking / np.diagonal(self._eyes[2][:, LID_COLUMNS])
 
     def _closing(self, result: Face) -> np.ndarray:

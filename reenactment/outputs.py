@@ -72,6 +72,12 @@ def _default_suffix(kind: str) -> str:
     return VIEWS[kind].medium.default_suffix
 
 
+def numbered(path: str, number: int) -> str:
+    """'a/b.png' -> 'a/b_003.png'."""
+    name = Path(path)
+    return str(name.with_name(f"{name.stem}_{number:03d}{name.suffix}"))
+
+
 def check_outputs(written: Iterable[tuple[str, str]], inputs: Iterable[str]) -> None:
     """Refuse to write over an input, or twice into one file.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -69,6 +69,13 @@ class Scene:
     def dense(self, face: Face) -> np.ndarray:
         """Dense vertices (3, N) float32 of any face, its own picture's pixels."""
         return self._dense([face])[0]
+
+    def on_the_way(self, share: float) -> Scene:
+        """The scene with results that have gone a share of the way from the targets, 0 to 1."""
+        if share == 1:
+            return self
+        pairs = zip(self.targets, self.results)
+        return replace(self, results=[target.towards(result, share) for target, result in pairs])
 
     def _dense(self, faces: Sequence[Face]) -> list[np.ndarray]:
         parts = [face.parts for face in faces]

@@ -212,6 +212,7 @@ def test_help_shows_groups_examples_and_exit_codes():
         (("--gain", "mouth"), "--gain"),  # no number
         (("--regions", "ears"), "--regions"),  # of no face
         (("--exp_gain", "1e30"), "--exp_gain"),  # nothing that it makes is a face
+        (("--interpolate", "1"), "--interpolate"),  # from where to where
         (("--quality", "0"), "--quality"),  # out of range
         (("--source_face", "leftmost"), "left-right"),  # what can be chosen is told
         (("--neutral_face", "all"), "--neutral_face"),  # there is one neutral face
@@ -247,6 +248,20 @@ def test_sliders_need_no_source(reenact, tmp_path):
     assert "source" not in content
     np.testing.assert_allclose(rows["brow_left"], own, atol=1e-6)  # nothing was asked of it
     assert rows["mouth_left"] != own and rows["eye_left"] != own
+
+
+def test_steps_from_one_expression_to_the_other(reenact, tmp_path):
+    result = reenact("--interpolate", 3, "--opt", "arkit,3d", "-o", tmp_path / "o.json")
+    assert result.returncode == 0, result.stderr
+    names = {f"o_{kind}_{k:03d}{end}" for k in range(3)
+             for kind, end in (("arkit", ".json"), ("3d", ".jpg"))}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    smiles = [
+        json.loads((tmp_path / f"o_arkit_{k:03d}.json").read_text())["faces"][0]["weights"]
+        for k in range(3)
+    ]
+    first, middle, last = (weights["mouthSmileLeft"] for weights in smiles)
+    assert first < 0.5 < last and first <= middle <= last
 
 
 def test_weights_of_a_picture_drive_another(reenact, tmp_path):

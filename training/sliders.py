@@ -26,7 +26,7 @@ MAX_YAW = 20  # degrees
 RIDGE = 0.03  # of the scores' variance
 LEAST_RELIABLE = 0.4  # correlation below which a direction is not scaled up further
 MOST_SEEN, BEYOND = 0.999, 2.0  # a shape at 1 is at most so many times what that share shows
-SEALED = ("mouthSmile", "mouthFrown", "mouthDimple", "mouthStretch", "mouthPress", "mouthPucker",
+SEALED = ("mouthSmile", "mouthDimple", "mouthStretch", "mouthPress", "mouthPucker",
           "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper")  # no opening
 # The 68 landmarks of a mirrored face.
 MIRRORED = [
@@ -36,9 +36,12 @@ MIRRORED = [
 ]
 # MediaPipe's points on the brows: a crop that holds them and the chin is the network's.
 BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+MOUTH_CORNERS, MOUTH_MIDDLE = (61, 291), (13, 14)  # MediaPipe's, too
 EYE_CORNERS = (33, 133, 362, 263)  # MediaPipe's, too; from left to right
-BROW_RIDGE = 0.3  # mm² for a square of a coefficient's spread
-BROW_TILT = 0.3, 0.1  # how much less a brow's way aside and forwards counts
+LIFT_RIDGE = 0.3  # mm² for a square of a coefficient's spread
+LIFT_TILT = 0.3, 0.1  # how much less a landmark's way aside and forwards counts
+# How far landmarks of the mouth follow its corners; the others stay.
+FOLLOW = {48: 1.0, 54: 1.0, 60: 1.0, 64: 1.0, 49: 0.5, 53: 0.5, 55: 0.5, 59: 0.5}
 
 
 def regress(
@@ -121,34 +124,41 @@ def correlations(
     return found
 
 
-def brow_heights(points: np.ndarray) -> np.ndarray:
-    """How high faces (n, 478, 3) have their brows over the line of the eyes, (n, 10).
+def heights(points: np.ndarray) -> np.ndarray:
+    """How high faces (n, 478, 3) have brows over the eyes, and the mouth's corners over its middle.
 
-    In parts of the distance of the eyes' outer corners; both sides alike.
+    Returns
+    -------
+    (n, 11), in parts of the distance of the eyes' outer corners: the brows' ten points, both sides
+    alike, and both corners as one.
     """
     flat = points[:, :, :2].astype(np.float64)
-    corners = flat[:, list(EYE_CORNERS)]
-    across = corners[:, -1] - corners[:, 0]
+    eyes = flat[:, list(EYE_CORNERS)]
+    across = eyes[:, -1] - eyes[:, 0]
     size = np.linalg.norm(across, axis=1)[:, None]
-    up = np.column_stack([across[:, 1], -across[:, 0]]) / size
-    middle = corners.mean(axis=1, keepdims=True)
-    heights = np.einsum("nij,nj->ni", flat[:, list(BROWS)] - middle, up) / size
-    return (heights + heights[:, ::-1]) / 2
+    up = np.column_stack([across[:, 1], -across[:, 0]]) / size**2
+
+    def over(part: tuple[int, ...], base: np.ndarray) -> np.ndarray:
+        return np.einsum("nij,nj->ni", flat[:, list(part)] - base.mean(axis=1, keepdims=True), up)
+
+    brows = over(BROWS, eyes)
+    corners = over(MOUTH_CORNERS, flat[:, list(MOUTH_MIDDLE)]).mean(axis=1, keepdims=True)
+    return np.hstack([(brows + brows[:, ::-1]) / 2, corners])
 
 
-def brow_direction(tddfa: TDDFA, rise: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """What coefficients (E,) lift the brows' ten landmarks by so many mm, and little else.
-
-    The network hardly tells brows; but as they have rows of their own, they may move farther than
-    in any whole face that it sees.
+def lifting(
+    tddfa: TDDFA, landmarks: range, rise: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    """What coefficients (E,) lift some landmarks by so many mm, and little else.
 
     spread (E,) : of the coefficients among faces.
     """
     used = slice(LID_COLUMNS.start)
-    x, y, z = tddfa.bfm.w_exp_base.reshape(68, 3, -1)[17:27, :, used].transpose(1, 0, 2) / 1000
-    moves = np.concatenate([y, BROW_TILT[0] * x, BROW_TILT[1] * z]).astype(np.float64)
+    basis = tddfa.bfm.w_exp_base.reshape(68, 3, -1)[list(landmarks)][..., used]
+    x, y, z = basis.transpose(1, 0, 2) / 1000
+    moves = np.concatenate([y, LIFT_TILT[0] * x, LIFT_TILT[1] * z]).astype(np.float64)
     wanted = np.concatenate([rise, np.zeros(2 * len(rise))])
-    gram = moves.T @ moves + BROW_RIDGE * np.diag(1 / spread[used] ** 2)
+    gram = moves.T @ moves + LIFT_RIDGE * np.diag(1 / spread[used] ** 2)
     direction = np.zeros(len(spread))
     direction[used] = np.linalg.solve(gram, moves.T @ wanted)
     return direction
@@ -172,10 +182,13 @@ def rescaled(
     for shape, value in zip(SHAPES, reliability):
         base = fitted_as(shape)[0]
         best[base] = max(best.get(base, LEAST_RELIABLE), float(value))
-    reach = {name: min(1.0, BEYOND * float(np.quantile(np.abs(values), MOST_SEEN)))
-             for name, values in seen.items()}
-    return {name: move * reach[name] / best[name] for name, move in directions.items()
+    return {name: move * reach(seen[name]) / best[name] for name, move in directions.items()
             if not name.startswith("eyeLook")}
+
+
+def reach(seen: np.ndarray) -> float:
+    """How much of a direction its slider shows at 1: what was seen bounds it."""
+    return min(1.0, BEYOND * float(np.quantile(np.abs(seen), MOST_SEEN)))
 
 
 def calibrate(
@@ -204,14 +217,14 @@ def fit(
     tddfa: TDDFA,
     expression: np.ndarray,
     scores: dict[str, np.ndarray],
-    brows: np.ndarray,
+    lifts: np.ndarray,
     held_out: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """The arrays of a `Sliders` file.
 
     Parameters
     ----------
-    expression (n, E), scores, brows (n, 10) : of faces, the last from `brow_heights`.
+    expression (n, E), scores, lifts (n, 11) : of faces, the last from `heights`.
     held_out (n,) bool : whom to measure on.
     """
     train = {shape: values[~held_out] for shape, values in scores.items()}
@@ -228,9 +241,14 @@ def fit(
         directions[name] = ridge(values[:, None], lopsided, 0)[0]
     directions = rescaled(directions, even | odd, reliability)
     eyes = np.linalg.norm(np.diff(tddfa.bfm.u_base.reshape(68, 3)[[36, 45]], axis=0)) / 1000
-    for name, rise in zip(even, ridge(inputs, brows[~held_out], RIDGE) * eyes):
-        if name.startswith("brow"):
-            directions[name] = brow_direction(tddfa, rise, faces.std(axis=0))
+    slopes = dict(zip(even, ridge(inputs, lifts[~held_out], RIDGE) * eyes))
+    spread = faces.std(axis=0)
+    # The network hardly tells these; in rows of their own they may move farther than it sees.
+    for name in ("browDown", "browInnerUp", "browOuterUp"):
+        directions[name] = lifting(tddfa, range(17, 27), slopes[name][:10], spread)
+    drop = slopes["mouthFrown"][10] * reach(even["mouthFrown"])
+    follow = np.array([FOLLOW.get(number, 0.0) for number in range(48, 68)])
+    directions["mouthFrown"] = lifting(tddfa, range(48, 68), drop * follow, spread)
     neutral = np.median(symmetric[at_rest(even)], axis=0)
     directions = calibrate(directions, neutral, tddfa)
     return {
@@ -257,8 +275,8 @@ def main() -> None:
     ahead = np.array([abs(calc_pose(param)[1][0]) < MAX_YAW for param in params])
     seen, expression = seen[ahead], params[ahead][:, tddfa.layout.expression].astype(np.float64)
     scores = dict(zip(map(str, labels["score_names"]), labels["scores"][seen].T.astype(np.float64)))
-    brows = brow_heights(labels["points"][seen])
-    arrays = fit(tddfa, expression, scores, brows, labels["val"][seen])
+    lifts = heights(labels["points"][seen])
+    arrays = fit(tddfa, expression, scores, lifts, labels["val"][seen])
     write_bytes(args.output, encode_npz(arrays))
     print(f"{len(seen)} faces, of these {int(labels['val'][seen].sum())} held out")
     for shape, value in zip(SHAPES, arrays["reliability"]):
