@@ -8,7 +8,7 @@ REQUIREMENTS := $(wildcard requirements*.txt)
 INPUTS := examples/inputs
 RESULTS := examples/results
 
-.PHONY: demo test lint bench sanitize build clean
+.PHONY: demo gallery test lint bench sanitize build clean
 .DELETE_ON_ERROR:
 
 demo: build
@@ -16,6 +16,10 @@ demo: build
 	    --opt photo,3d,panel -o $(RESULTS)/
 	$(PY) face_reenactment.py -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
 	    --opt photo,3d,panel -o $(RESULTS)/
+
+# The pictures of docs/knobs.md.
+gallery: build
+	$(PY) -m examples.gallery
 
 test: $(VENV)/dev build
 	$(PY) -m pytest

@@ -9,6 +9,9 @@ The faces `source`, `target` and `result` (the last two one or several) have
     shape             coefficients of the shape basis
     expression        coefficients of the expression basis; a list of lists where they differ by
                       region, one for each of `regions`
+    correction        of results: what is added to that where it is drawn, a list for each row
+    confidence        the detector's score, where it has seen the face
+    scores            of `bfm.sliders.SHAPES`, where the network gives them
     yaw, pitch, roll  of the head, degrees
 
 and the file has `format`, `version` (of this program) and `config`. In an NPZ the faces'
@@ -27,6 +30,7 @@ import numpy as np
 
 from bfm.params import FaceParams, ParamLayout
 from bfm.regions import REGIONS
+from bfm.sliders import SHAPES
 from reenactment.faces import Face, FrameInfo
 from utils import __version__
 from utils.errors import AssetError, InputError
@@ -52,6 +56,7 @@ def _describe(face: Face) -> dict[str, Any]:
         "pose": face.pose.tolist(),
         "shape": face.shape.tolist(),
         **_describe_expression(face.expression),
+        **_describe_known(face),
         "yaw": yaw,
         "pitch": pitch,
         "roll": roll,
@@ -62,6 +67,16 @@ def _describe_expression(rows: np.ndarray) -> dict[str, Any]:
     if len(rows) == 1:
         return {"expression": rows[0].tolist()}
     return {"expression": rows.tolist(), "regions": list(REGIONS)}
+
+
+def _describe_known(face: Face) -> dict[str, Any]:
+    """What is known of some faces only."""
+    known = {
+        "correction": None if face.correction is None else face.correction.tolist(),
+        "confidence": None if face.box is None else float(face.box[4]),
+        "scores": None if face.scores is None else face.scores.tolist(),
+    }
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def encode_params(
@@ -128,7 +143,8 @@ def load_source(path: PathLike, layout: ParamLayout) -> Face:
         )
         width, height = _numbers(entries, "image_size", (2,)).astype(int)
         frame = FrameInfo(str(entries["image"]), (int(width), int(height)))
-        return Face(frame, _roi_box(entries), *parts)
+        scores = _numbers(entries, "scores", (len(SHAPES),)) if "scores" in entries else None
+        return Face(frame, _roi_box(entries), *parts, scores=scores)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"bad parameter file {path}: source {error}") from error
 

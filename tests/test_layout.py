@@ -10,7 +10,7 @@ from conftest import REPO
 
 # Each floor may import from those below it and from its own, a name being a module or a package.
 FLOORS = (
-    ("benchmarks", "training"),
+    ("benchmarks", "training", "examples"),
     ("face_reenactment", "demo_video"),
     ("reenactment",),
     ("FaceBoxes", "TDDFA", "TDDFA_ONNX"),

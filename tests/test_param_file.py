@@ -58,6 +58,19 @@ def test_rows_by_region(tmp_path, suffix):
     assert np.array_equal(load_source(path, LAYOUT).expression, rows)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_what_is_known_of_some_faces(tmp_path, suffix):
+    scores = np.random.default_rng(8).uniform(size=52)
+    seen = replace(SOURCE, box=[1, 2, 3, 4, 0.75], scores=scores)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(encode_params(suffix, CONFIG, seen, TARGETS, RESULTS))
+    np.testing.assert_array_equal(load_source(path, LAYOUT).scores, scores)
+    if suffix == ".json":
+        content = json.loads(path.read_text(encoding="utf-8"))
+        assert content["source"]["confidence"] == 0.75
+        assert "confidence" not in content["target"][0] and "scores" not in content["target"][0]
+
+
 def test_files_of_the_first_format(tmp_path):
     path = write(tmp_path / "a.json")
     path.write_text(path.read_text(encoding="utf-8").replace(FORMAT, FORMAT[:-1] + "1"),
