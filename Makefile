@@ -8,7 +8,7 @@ REQUIREMENTS := $(wildcard requirements*.txt)
 INPUTS := examples/inputs
 RESULTS := examples/results
 
-.PHONY: demo gallery test lint bench sanitize build clean
+.PHONY: torture demo gallery test lint bench sanitize build clean
 .DELETE_ON_ERROR:
 
 demo: build
@@ -31,6 +31,10 @@ lint: $(VENV)/dev
 # Tables of times beside yardsticks, and the same as JSON in build/bench; less than three minutes.
 bench: build
 	for name in startup stages photo video scaling; do $(PY) -m benchmarks.$$name || exit 1; done
+
+# A batch of 1,000 rows, a tenth of them broken, under the signals of tests/test_batch_torture.py.
+torture: build $(VENV)/dev
+	TORTURE_ROWS=1000 $(PY) -m pytest tests/test_batch_torture.py
 
 # The kernels under AddressSanitizer and UBSan against random meshes, in a copy of the tree.
 SANITIZED := build/sanitize

@@ -79,8 +79,8 @@ def output_path(args: argparse.Namespace) -> str:
     return os.path.join(args.output_fp, name) if names_folder(args.output_fp) else args.output_fp
 
 
-def annotate(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+def annotate(args: argparse.Namespace) -> int:
+    """Do what the command line asks for; returns the exit code."""
     from tqdm import tqdm
 
     config, path = model_config(args), output_path(args)
@@ -104,6 +104,7 @@ def annotate(args: argparse.Namespace) -> None:
     if reader.shortfall:
         say(f"warning: {args.video_fp}: {reader.shortfall}", sys.stderr)
     say(f"wrote {path}: {frames} frames, {frames - annotator.faces} of them without a face")
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,11 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
+from batch.options import add_batch_options
 from bfm.regions import GROUPS, REGIONS
 from reenactment import Face, Found, Job, Look, Outcome, Reenactor, Scene
 from reenactment.knobs import MAX_GAIN, preset_names
 from reenactment.options import Parser, add_model_options, model_config, run_program
-from reenactment.outputs import RESULTS_FOLDER, name_outputs, parse_kinds
+from reenactment.outputs import (
+    DEFAULT_KIND,
+    RESULTS_FOLDER,
+    fill_pattern,
+    name_outputs,
+    parse_kinds,
+)
 from reenactment.param_file import encode_params, is_param_file, load_source
 from reenactment.views import VIEWS
 from reenactment.weights import face_of, is_weights_file, load_weights
@@ -57,7 +64,7 @@ def make_parser() -> Parser:
                             "them; not needed with --set, --preset or --neutralise")
     files.add_argument("--at", type=float, default=0.0, metavar="SECONDS",
                        help="which row of a source of weights is taken (default %(default)g)")
-    files.add_argument("-t", "--target_img_fp", required=True, metavar="FILE",
+    files.add_argument("-t", "--target_img_fp", metavar="FILE",
                        help="picture whose face gets the expression")
     files.add_argument("-o", "--output_fp", metavar="FILE",
                        help="result; folders are created, and with several --opt the kind is added "
@@ -96,7 +103,7 @@ def make_parser() -> Parser:
     output = parser.add_argument_group("output")
     output.add_argument("--opt", nargs="+", action="append", metavar="KIND[,KIND...]",
                         help="; ".join(f"{name}: {view.summary}" for name, view in VIEWS.items())
-                             + "; all (default 3d)")
+                             + f"; all (default {DEFAULT_KIND})")
     output.add_argument("--alpha", type=float, default=Look.alpha, metavar="A",
                         help="opacity of the 3d mask, 0 to 1 (default %(default)s)")
     output.add_argument("--with_bg_flag", type=str2bool, default=True, metavar="true|false",
@@ -108,6 +115,7 @@ def make_parser() -> Parser:
     output.add_argument("--show_flag", type=str2bool, default=False, metavar="true|false",
                         help="open a window with each picture (default false)")
     add_model_options(parser.add_argument_group("model and engine"))
+    add_batch_options(parser)
     return parser
 
 
@@ -116,13 +124,20 @@ def _on_or_off(text: str) -> bool:
     return {"on": True, "off": False}[text] if text in ("on", "off") else str2bool(text)
 
 
-def make_job(args: argparse.Namespace) -> Job:
-    """The job that the options describe; raises UsageError."""
-    kinds = parse_kinds(word for group in args.opt or [["3d"]] for word in group)
+def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
+    """The job that the options describe; raises UsageError.
+
+    row : its number in a batch, where a pattern names the outputs of rows that name none.
+    """
+    if not args.target_img_fp:
+        raise UsageError("target_img_fp is needed")
+    files, kinds = (args.source_img_fp, args.target_img_fp), parse_kinds(args.opt)
     job = Job(
         source=args.source_img_fp,
         target=args.target_img_fp,
-        outputs=name_outputs(args.source_img_fp, args.target_img_fp, kinds, args.output_fp),
+        outputs=name_outputs(*files, kinds, args.output_fp)
+        if row is None or args.output_fp
+        else fill_pattern(args.output_pattern, kinds, *files, row),
         at=args.at,
         source_face=args.source_face,
         target_face=args.target_face,
@@ -205,16 +220,24 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
         tell(f"wrote {path}{', in place of an older file' if path in replaced else ''}")
     for view, output in composed.values() if job.show else ():
         view.medium.show(output)
-    return Outcome(job.digest, found.total, found.numbers, tuple(contents), frozenset(replaced))
+    scores = tuple(face.box[4] for face in found.faces if face.box)
+    return Outcome(
+        job.digest, found.total, found.numbers, scores, tuple(contents), frozenset(replaced)
+    )
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+def run(args: argparse.Namespace) -> int:
+    """Do what the command line asks for; returns the exit code."""
+    if args.batch or args.pairs:
+        from batch.program import run_batch
+
+        return run_batch(make_parser(), args, make_job, reenact)
     try:
         job = make_job(args)
     except UsageError as error:  # it begins with the option's name
         raise UsageError(f"--{error}; see --help") from error
     reenact(job, Reenactor(model_config(args), args.assets))
+    return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

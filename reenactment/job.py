@@ -171,12 +171,13 @@ class Outcome:
 
     job : its digest.
     found, picked : how many faces the target shows, and which of them, counted from the left,
-        got the expression.
+        got the expression; scores : the detector's, of those.
     written : the files, in order; replaced : those of them that were there before.
     """
 
     job: str
     found: int
     picked: tuple[int, ...]
+    scores: tuple[float, ...]
     written: tuple[str, ...]
     replaced: frozenset[str] = frozenset()

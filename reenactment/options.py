@@ -18,6 +18,7 @@ from utils.config import load_config
 from utils.console import say, silenced_libraries
 from utils.errors import InputError, ReenactmentError, UsageError
 from utils.image import silence_opencv
+from utils.tddfa_util import str2bool
 
 INTERRUPTED = 130  # the exit code shells give a program stopped by Ctrl-C
 LOG_LEVELS = ("error", "warning", "info", "debug")
@@ -37,6 +38,12 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         given = sys.argv[1:] if args is None else args
         return super().parse_known_args([_underscored(word) for word in given], namespace)
+
+    def spell(self, option: str, value: Any) -> list[str]:
+        """The words that give an option, by its long name, a value."""
+        if self._option_string_actions[f"--{option}"].nargs == 0:  # a switch
+            return [f"--{option}"] if str2bool(str(value)) else []
+        return [f"--{option}={value}"]
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see --help")
@@ -83,7 +90,7 @@ def model_config(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run_program(
-    parser: Parser, argv: Sequence[str] | None, run: Callable[[argparse.Namespace], None]
+    parser: Parser, argv: Sequence[str] | None, run: Callable[[argparse.Namespace], int]
 ) -> int:
     """Read the options and run a program; its errors become one line on stderr.
 
@@ -98,14 +105,13 @@ def run_program(
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
         with nullcontext() if args.log_level == "debug" else silenced_libraries():
             logging.basicConfig(format="%(message)s", level=args.log_level.upper())
-            run(args)
+            return run(args)
     except ReenactmentError as error:
         return _fail(str(error), error.exit_code)
     except MemoryError:
         return _fail("out of memory; give smaller pictures", InputError.exit_code)
     except KeyboardInterrupt:
         return _fail("stopped before the end; nothing was written", INTERRUPTED)
-    return 0
 
 
 def _fail(message: str, code: int) -> int:

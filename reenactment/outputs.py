@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from string import Formatter
 
 from reenactment.views import VIEWS
 from utils.errors import UsageError
 
-EVERY = "all"
+EVERY, DEFAULT_KIND = "all", "3d"
+DEFAULT_PATTERN = "{index}_{source_name}_to_{target_name}_{opt}.{ext}"
+PATTERN_KEYS = ("index", "shard", "source_name", "target_name", "opt", "ext")
+SHARD_ROWS = 1000  # of a sub-folder
 RESULTS_FOLDER = Path("examples/results")
 
 
@@ -18,13 +22,16 @@ def names_folder(path: str) -> bool:
     return path.endswith(("/", os.sep)) or os.path.isdir(path)
 
 
-def parse_kinds(words: Iterable[str]) -> list[str]:
-    """The kinds of output that some words ask for: names joined by commas, or 'all'.
+def parse_kinds(groups: Iterable[Iterable[str]] | None) -> list[str]:
+    """The kinds of output that `--opt` asks for: names joined by commas, or 'all'.
+
+    groups : the words of each time it was given; None is the default.
 
     Raises
     ------
     UsageError : an unknown kind.
     """
+    words = [word for group in groups for word in group] if groups else [DEFAULT_KIND]
     kinds = dict.fromkeys(kind.strip() for word in words for kind in word.split(","))
     for kind in kinds:
         if kind not in VIEWS and kind != EVERY:
@@ -66,6 +73,51 @@ def name_outputs(
         ))
         for kind in kinds
     }
+
+
+def check_pattern(pattern: str, kinds: Sequence[str]) -> None:
+    """Check a pattern of `fill_pattern` before anything is done with it.
+
+    Raises
+    ------
+    UsageError : unknown keys, or several kinds of output would get one name.
+    """
+    try:
+        keys = {key for _, key, _, _ in Formatter().parse(pattern) if key is not None}
+        filled = fill_pattern(pattern, kinds, "a.jpg", "b.jpg", 1)
+    except (LookupError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"output_pattern: {pattern} cannot be filled ({error}); known keys: "
+            + ", ".join(f"{{{key}}}" for key in PATTERN_KEYS)
+        ) from error
+    if not keys & {"index", "source_name", "target_name"}:
+        raise UsageError(f"output_pattern: {pattern} gives all rows one name; add {{index}}")
+    if len(set(filled.values())) < len(kinds):
+        raise UsageError(f"output_pattern: {pattern} gives all kinds one name; add {{opt}}")
+
+
+def fill_pattern(
+    pattern: str, kinds: Sequence[str], source: str | None, target: str, index: int
+) -> dict[str, str]:
+    """The outputs of row `index`, named by a pattern with the keys `PATTERN_KEYS`.
+
+    Raises
+    ------
+    UsageError : an ending that cannot hold the kind.
+    """
+    names = {
+        "index": index,
+        "shard": f"{index // SHARD_ROWS:05d}",
+        "source_name": Path(source or "none").stem,
+        "target_name": Path(target).stem,
+    }
+    outputs = {}
+    for kind in kinds:
+        path = pattern.format(**names, opt=kind, ext=_default_suffix(kind)[1:])
+        if not VIEWS[kind].medium.holds(Path(path).suffix):
+            raise UsageError(f"output_pattern: {path} cannot hold {kind}; let it end in .{{ext}}")
+        outputs[kind] = path
+    return outputs
 
 
 def _default_suffix(kind: str) -> str:

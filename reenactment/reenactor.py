@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +28,7 @@ from reenactment.scene import Look, Scene
 from reenactment.transfer import Transfer
 from reenactment.views import VIEWS, Output
 from TDDFA import TDDFA
-from utils.config import load_config
+from utils.config import TDDFAConfig, load_config
 from utils.image import Picture, read_picture
 from utils.io import PathLike
 
@@ -42,6 +44,12 @@ class Found(NamedTuple):
     faces: list[Face]
     numbers: tuple[int, ...] = ()
     total: int = 1
+
+    @classmethod
+    def of(cls, faces: list[Face], boxes: Sequence[Box], picked: Sequence[int]) -> Found:
+        """The faces of the boxes that were `picked`."""
+        left_to_right = sort_faces(boxes, "left-right")
+        return cls(faces, tuple(1 + left_to_right.index(i) for i in picked), len(boxes))
 
 
 class Seen(NamedTuple):
@@ -135,9 +143,8 @@ class Reenactor:
         frame = frame or FrameInfo.of(img)
         boxes = self.detect(img)
         picked = choose_faces(boxes, choice, frame.name or "the picture")
-        left_to_right = sort_faces(boxes, "left-right")
-        numbers = tuple(1 + left_to_right.index(i) for i in picked)
-        return Found(self.regress(img, [boxes[i] for i in picked], frame), numbers, len(boxes))
+        faces = self.regress(img, [boxes[i] for i in picked], frame)
+        return Found.of(faces, boxes, picked)
 
     def look(self, path: PathLike, choice: str = DEFAULT_CHOICE) -> Seen:
         """Read a picture and `find` in it.
@@ -208,6 +215,21 @@ class Reenactor:
         """
         results = [faces] if isinstance(faces, Face) else faces
         return VIEWS[view].compose(Scene(self.tddfa, img, results, results), look or Look())
+
+
+def model_versions(config: TDDFAConfig) -> dict[str, str]:
+    """What tells the models of a located config apart from others: 12 digits for each file."""
+    files = {
+        "regressor": config.weights_fp,
+        "mean_std": config.param_mean_std_fp,
+        "detector": config.detector_fp,
+        "bfm": config.bfm_fp,
+    }
+    return {
+        role: hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+        for role, path in files.items()
+        if path
+    }
 
 
 def _parts(faces: Sequence[Face]) -> tuple[list[FaceParams], list[Sequence[float]]]:

@@ -12,6 +12,7 @@ from conftest import REPO
 FLOORS = (
     ("benchmarks", "training", "examples"),
     ("face_reenactment", "demo_video"),
+    ("batch",),
     ("reenactment",),
     ("FaceBoxes", "TDDFA", "TDDFA_ONNX"),
     ("utils",),
@@ -23,6 +24,7 @@ FLOORS = (
 ORDERS = (
     ("face_reenactment", "reenactment"),
     ("demo_video", "reenactment"),
+    ("batch.program", "batch.run", "batch.work", "batch.ledger"),
     ("TDDFA_ONNX", "TDDFA"),
     ("reenactment.options", "reenactment.reenactor", "reenactment.views", "reenactment.scene",
      "reenactment.faces"),

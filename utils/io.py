@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import mmap
@@ -63,6 +64,7 @@ _NPY_HEADER = 1024  # bytes that hold the header of any array of ours
 _ALIGNMENT = 64  # bytes
 _PADDING_FIELD = 0xD935  # of a zip header, used for this by others, too
 
+_PART = ".part"  # of the names of temporary files
 _NUMPY_CORE = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
 
 
@@ -235,7 +237,8 @@ class WholeFiles:
             if target.exists() and not target.is_file():
                 raise OutputError(f"cannot write {path}: it exists and is no regular file")
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f".{os.urandom(8).hex()}.part{target.suffix}")
+            name = f".{_name_key(target)}-{os.urandom(6).hex()}{_PART}{target.suffix}"
+            temporary = target.with_name(name)
             self._temporaries[target] = path, temporary
             temporary.touch(exist_ok=False)
         return temporary
@@ -263,6 +266,32 @@ class WholeFiles:
                 if target.exists():
                     self.replaced.append(path)
                 os.replace(temporary, target)
+
+
+class Leftovers:
+    """The temporary files that killed processes left; each folder is searched once."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, dict[str, list[Path]]] = {}
+
+    def remove(self, path: PathLike) -> None:
+        """Remove those of a file that nobody is writing now."""
+        target = Path(os.path.realpath(path))
+        if target.parent not in self._folders:
+            found = self._folders[target.parent] = {}
+            with suppress(OSError):
+                for entry in os.scandir(target.parent):
+                    if entry.name.startswith(".") and _PART in entry.name:
+                        key = entry.name[1:].partition("-")[0]
+                        found.setdefault(key, []).append(Path(entry.path))
+        for leftover in self._folders[target.parent].pop(_name_key(target), ()):
+            with suppress(OSError):
+                leftover.unlink()
+
+
+def _name_key(target: Path) -> str:
+    """What the temporary names of a file begin with."""
+    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Many jobs in one run: rows in, files and a ledger out."""
