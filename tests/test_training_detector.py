@@ -183,8 +183,18 @@ def test_what_does_not_count_loses_nothing():
 
 
 def test_a_picture_without_faces_has_finite_losses():
-    losses = losses_of([0.0, -30.0], [0.0, 0.0])
-    assert float(losses.scores) == pytest.approx(np.log(2)) and losses.boxes == losses.logits == 0
+    losses = losses_of([-30.0, -30.0], [0.0, 0.0])
+    assert float(losses.scores) == pytest.approx(0) and losses.boxes == losses.logits == 0
+
+
+def test_false_alarms_count_more_the_surer_they_are():
+    """Of sigmoid(0) and sigmoid(3) where the teacher sees no trace; a doubt of 0.06 is a trace."""
+    for logit in (0.0, 3.0):
+        score = 1 / (1 + np.exp(-logit))
+        alarm = -np.log(1 - score) * (1 + distillation.ALARM_WEIGHT * score)
+        assert float(losses_of([logit], [0.0]).scores) == pytest.approx(alarm, rel=1e-4)
+    doubt = 0.06 * np.log(0.06 / 0.5) + 0.94 * np.log(0.94 / 0.5)
+    assert float(losses_of([0.0], [0.06]).scores) == pytest.approx(doubt, rel=1e-4)
 
 
 def test_touching_priors():

@@ -22,11 +22,14 @@ from training.pictures import decode_picture, iterate_files
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Sizes in pixels, angles in degrees; `p_` are probabilities, shares relative frequencies."""
+    """Sizes in pixels, angles in degrees; `p_` are probabilities, shares relative frequencies.
+
+    hardship: how often crops are collages, turned, hidden or harmed, times what is said here.
+    """
 
     side: int = 384
     p_collage: float = 0.33
-    scene_shares: tuple[tuple[str, float], ...] = (("scenes_people", 0.88), ("scenes", 0.12))
+    scene_shares: tuple[tuple[str, float], ...] = (("scenes_people", 0.85), ("scenes", 0.15))
     head_shares: tuple[tuple[str, float], ...] = (
         ("faces_more", 0.36),
         ("portraits", 0.2),
@@ -38,15 +41,16 @@ class CropConfig:
     face_heights: tuple[float, float] = (15.0, 280.0)
     zoom: tuple[float, float] = (0.4, 3.0)
     filled: float = 0.75  # share of the crop's side that the picture's long side fills at least
-    # kinds of rolls: how often, the limits of the angle, and what it is added to
+    upright: float = 8.0  # limit of the usual roll
+    p_turned: float = 0.5
+    # kinds of other rolls: how often, the limits of the angle, and what it is added to
     rolls: tuple[tuple[float, float, tuple[int, ...]], ...] = (
-        (0.5, 8.0, (0,)),
-        (0.2, 50.0, (0,)),
-        (0.18, 12.0, (90, 180, 270)),
-        (0.12, 180.0, (0,)),
+        (0.4, 50.0, (0,)),
+        (0.36, 12.0, (90, 180, 270)),
+        (0.24, 180.0, (0,)),
     )
     p_hidden: float = 0.1
-    p_jpeg: float = 0.25
+    hardship: float = 1.0
     smallest: float = 18.0  # height down to which a face is to be found
     whole: float = 0.7  # share of a face's box inside the crop from which it is to be found
 
@@ -100,16 +104,19 @@ class Cutter:
     def crop(self) -> Crop:
         """One more."""
         side = self.cfg.side
-        if self.rng.random() < self.cfg.p_collage:
+        if self._hard(self.cfg.p_collage):
             picture, faces, unclear, doubtful = self._collage()
         else:
             picture, faces, unclear, doubtful = self._part(self.scenes, side, side)
-        harm = Harm(self.rng)
+        harm = Harm(self.rng, self.cfg.hardship)
         picture = harm(picture)
         lost = (faces[:, 3] - faces[:, 1] < self.cfg.smallest) | harm.hard
-        if self.rng.random() < self.cfg.p_hidden:
+        if self._hard(self.cfg.p_hidden):
             lost |= overlaps(faces, hide(self.rng, picture))
         return Crop(picture, faces[~lost], np.concatenate([unclear, faces[lost]]), doubtful)
+
+    def _hard(self, probability: float) -> bool:
+        return self.rng.random() < self.cfg.hardship * probability
 
     def _part(self, shares: tuple[tuple[str, float], ...], width: int, height: int) -> Crop:
         """Part of a picture that fills `width` × `height`."""
@@ -150,6 +157,8 @@ class Cutter:
 
     def _roll(self) -> float:
         """Degrees."""
+        if not self._hard(self.cfg.p_turned):
+            return float(self.rng.uniform(-self.cfg.upright, self.cfg.upright))
         shares = np.array([kind[0] for kind in self.cfg.rolls])
         _, limit, bases = self.cfg.rolls[self.rng.choice(len(shares), p=shares / shares.sum())]
         return float(self.rng.choice(bases) + self.rng.uniform(-limit, limit))

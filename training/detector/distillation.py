@@ -26,6 +26,7 @@ TRACE = 0.05  # the score from which the teacher's box for an anchor is worth le
 LARGEST_LOGIT = 9.0  # a teacher's certainty beyond this is not worth following
 FOUND = 0.5  # the teacher's score from which it has found a known face
 ON_FACE_IOU = 0.35  # of an anchor or a box and a face that is meant by it
+ALARM_WEIGHT = 4.0  # how much more a false alarm of the student's counts, times its score
 TAUGHT = 0.95  # the score that is taught where the teacher misses a known face
 
 
@@ -103,8 +104,10 @@ def distillation_losses(
     weights = wanted[traced]
     faces = weights.sum().clamp(min=1)
     divergence = F.binary_cross_entropy_with_logits(
-        logits[counts], wanted[counts], reduction="sum"
-    ) - F.binary_cross_entropy(wanted[counts], wanted[counts], reduction="sum")
+        logits[counts], wanted[counts], reduction="none"
+    ) - F.binary_cross_entropy(wanted[counts], wanted[counts], reduction="none")
+    alarms = torch.sigmoid(logits[counts].detach()) * (wanted[counts] <= TRACE)
+    divergence = (divergence * (1 + ALARM_WEIGHT * alarms)).sum()
     wanted_logits = torch.logit(weights, eps=1e-6).clamp(max=LARGEST_LOGIT)
     difference = F.smooth_l1_loss(logits[traced], wanted_logits, reduction="sum")
     anchors = priors.expand(len(counts), -1, -1)[traced]

@@ -31,24 +31,27 @@ def tone(rng: Rng, picture: np.ndarray, strength: float) -> np.ndarray:
 
 
 class Harm:
-    """What a whole picture suffers; `hard`: so much that a face may be lost on anybody."""
+    """What a whole picture suffers, each kind of harm `often` times as often as is said here.
 
-    def __init__(self, rng: Rng) -> None:
-        self.rng, self.hard = rng, False
+    hard: it was so much that a face may be lost on anybody.
+    """
+
+    def __init__(self, rng: Rng, often: float = 1.0) -> None:
+        self.rng, self.often, self.hard = rng, often, False
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         rng = self.rng
-        if rng.random() < 0.1:
+        if rng.random() < 0.1 * self.often:
             picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         picture = tone(rng, picture, rng.uniform(0, 1.2))
-        if rng.random() < 0.25:
+        if rng.random() < 0.25 * self.often:
             picture = self._lit(picture)
-        if rng.random() < 0.22:
+        if rng.random() < 0.22 * self.often:
             picture = self._blurred(picture)
-        if rng.random() < 0.15:
+        if rng.random() < 0.15 * self.often:
             noise = log_uniform(rng, 2, 16) * rng.standard_normal(picture.shape, np.float32)
             picture = cv2.add(picture, noise, dtype=cv2.CV_8U)
-        if rng.random() < 0.25:
+        if rng.random() < 0.25 * self.often:
             quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 80))]
             picture = decode_picture(cv2.imencode(".jpg", picture, quality)[1].tobytes())
         return picture

@@ -23,7 +23,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -241,13 +241,17 @@ def main() -> None:
     parser.add_argument(
         "--learning-rate", type=float, default=TrainConfig.learning_rate, help="its peak"
     )
+    parser.add_argument(
+        "--hardship", type=float, default=1.0, help="less for the end; see crops.CropConfig"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=1, help="processes that cut; 0: this one")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    cfg = replace(TrainConfig(), learning_rate=args.learning_rate)
+    crops = CropConfig(hardship=args.hardship)
+    cfg = TrainConfig(learning_rate=args.learning_rate, crops=crops)
     (args.out / "config.json").write_text(json.dumps(asdict(cfg), indent=1))
     run = Run(cfg, args.out, args.device, Detector(args.teacher).net, args.from_weights)
     run.resume()
