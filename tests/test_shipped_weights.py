@@ -106,3 +106,44 @@ def test_engines_agree(config):
         params.append(TDDFA(**{**config, "engine": engine})(img, boxes[0][:1])[0][0])
     np.testing.assert_allclose(*boxes, atol=0.05)
     np.testing.assert_allclose(*params, rtol=1e-3, atol=1e-3)
+
+
+def test_scores_see_a_smile_and_an_open_mouth(tddfa, detector):
+    smile, calm = (
+        dict(zip(tddfa.scores.names, tddfa.regress(img, detector(img)[:1]).scores[0]))
+        for img in (example("astronaut.png"), example("grace_hopper.jpg"))
+    )
+    for name in ("mouthSmileLeft", "mouthSmileRight"):
+        assert smile[name] > 0.5 > calm[name]
+
+
+def test_scores_say_how_far_they_are_to_be_trusted(tddfa, detector):
+    scores = tddfa.scores
+    assert len(set(scores.names)) == 52 and "tongueOut" in scores.names
+    taught = scores.std > 0
+    assert 40 <= taught.sum() < 52 and not scores.mean[~taught].any()
+    assert (scores.reliability[~taught] == 0).all() and scores.reliability.max() <= 1
+    img = example("astronaut.png")
+    told = tddfa.regress(img, detector(img)).scores[0]
+    assert not told[~taught].any() and told[taught].any()
+
+
+def test_faces_are_believed_and_other_things_are_not(tddfa, detector):
+    for name in ("astronaut.png", "grace_hopper.jpg"):
+        img = example(name)
+        box = detector(img)[0][:4]
+        side = box[2] - box[0]
+        corners = [(0, 0), (0, img.shape[0] - side)]  # flag and shuttle, badges and cloth
+        things = [[x, y, x + side, y + side] for x, y in corners]
+        error = tddfa.regress(img, [box, *things]).error
+        assert error[0] < 4 < 8 < error[1:].min()
+
+
+def test_a_mirrored_picture_looks_the_other_way(tddfa, detector):
+    img = example("astronaut.png")
+    left, top, right, bottom = detector(img)[0][:4]
+    width = img.shape[1] - 1
+    there = tddfa(img, [[left, top, right, bottom]])[0][0]
+    back = tddfa(img[:, ::-1], [[width - right, top, width - left, bottom]])[0][0]
+    yaws = [calc_pose(param)[1][0] for param in (there, back)]
+    assert yaws[0] + yaws[1] == pytest.approx(0, abs=6)
