@@ -37,6 +37,7 @@ from utils.io import write_all
 from utils.tddfa_util import str2bool
 
 Tell = Callable[[str], None]
+DOUBTFUL = 0.6  # confidence below which a face may be none; 99% of faces have more than 0.7
 
 EPILOG = """\
 examples:
@@ -100,6 +101,9 @@ def make_parser() -> Parser:
                             "relatively, target + G*(source - neutral)")
     faces.add_argument("--neutral_face", default="largest", metavar="WHICH",
                        help="which face of that picture is meant, as for --source_face")
+    faces.add_argument("--min_confidence", type=float, default=0.0, metavar="C",
+                       help="refuse faces that the network is less sure of, 0 to 1; it warns below "
+                            f"{DOUBTFUL:g} (default %(default)g)")
     output = parser.add_argument_group("output")
     output.add_argument("--opt", nargs="+", action="append", metavar="KIND[,KIND...]",
                         help="; ".join(f"{name}: {view.summary}" for name, view in VIEWS.items())
@@ -143,6 +147,7 @@ def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
         target_face=args.target_face,
         neutral=args.neutral_img_fp,
         neutral_face=args.neutral_face,
+        min_confidence=args.min_confidence,
         regions=args.regions,
         exp_gain=args.exp_gain,
         gain=args.gain,
@@ -160,7 +165,7 @@ def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
 
 
 def find_source(
-    reenactor: Reenactor, path: str, choice: str, role: str, tell: Tell, at: float = 0.0
+    reenactor: Reenactor, path: str, choice: str, role: str, tell: Tell, sure: float, at: float = 0
 ) -> tuple[Face, np.ndarray | None]:
     """The face of a picture, and the picture; or that of a file of parameters or weights alone."""
     if is_weights_file(path):
@@ -172,13 +177,19 @@ def find_source(
         return load_source(path, reenactor.tddfa.layout), None
     picture, found = reenactor.look(path, choice)
     tell(told(role, path, found, choice))
+    found.check_sure(sure, path)
     return found.faces[0], picture.bgr
 
 
 def told(role: str, path: str, found: Found, choice: str) -> str:
     """A line about which of a picture's faces were picked."""
     numbers = ", ".join(map(str, found.numbers))
-    return f"{role} {path}: face {numbers} of {found.total} from the left ({choice})"
+    turned = f", in the picture turned by {90 * found.quarters}°" if found.quarters else ""
+    unsure = [face.confidence for face in found.faces if face.confidence is not None]
+    doubt = ""
+    if unsure and min(unsure) < DOUBTFUL:
+        doubt = f"; warning: it may be no face, or a guess (confidence {min(unsure):.2f})"
+    return f"{role} {path}: face {numbers} of {found.total} from the left ({choice}){turned}{doubt}"
 
 
 def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
@@ -186,14 +197,17 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
     source, source_img = None, None
     if job.source:
         source, source_img = find_source(
-            reenactor, job.source, job.source_face, "source", tell, job.at
+            reenactor, job.source, job.source_face, "source", tell, job.min_confidence, job.at
         )
     transfer = job.transfer
     if job.neutral:
-        rest, _ = find_source(reenactor, job.neutral, job.neutral_face, "neutral", tell)
+        rest, _ = find_source(
+            reenactor, job.neutral, job.neutral_face, "neutral", tell, job.min_confidence
+        )
         transfer = transfer.from_rest(rest)
     picture, found = reenactor.look(job.target, job.target_face)
     tell(told("target", job.target, found, job.target_face))
+    found.check_sure(job.min_confidence, job.target)
     if job.knobs:
         transfer = job.knobs.turn(transfer, reenactor.sliders)
     results = [reenactor.apply(transfer, source, target) for target in found.faces]
@@ -220,9 +234,9 @@ def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
         tell(f"wrote {path}{', in place of an older file' if path in replaced else ''}")
     for view, output in composed.values() if job.show else ():
         view.medium.show(output)
-    scores = tuple(face.box[4] for face in found.faces if face.box)
+    sure = tuple(face.confidence for face in found.faces if face.confidence is not None)
     return Outcome(
-        job.digest, found.total, found.numbers, scores, tuple(contents), frozenset(replaced)
+        job.digest, found.total, found.numbers, sure, tuple(contents), frozenset(replaced)
     )
 
 

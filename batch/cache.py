@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from reenactment.faces import Box, Face, FrameInfo, choose_faces
+from FaceBoxes.turned import Upright
+from reenactment.faces import Face, FrameInfo, choose_faces
 from reenactment.reenactor import Found, Reenactor, Seen, model_versions
 from utils.errors import OutputError
 from utils.image import Picture, read_picture
@@ -56,8 +57,8 @@ class Recent(Generic[Value]):
 class Sight:
     """What a picture's pixels gave: the boxes, and the faces of every choice of boxes so far."""
 
-    def __init__(self, boxes: Sequence[Box]) -> None:
-        self.boxes = list(boxes)
+    def __init__(self, seen: Upright) -> None:
+        self.seen = seen
         self.faces: dict[tuple[int, ...], list[Face]] = {}
 
     def encode(self) -> bytes:
@@ -66,8 +67,9 @@ class Sight:
             ",".join(map(str, picked)): [_face_numbers(face) for face in faces]
             for picked, faces in self.faces.items()
         }
-        boxes = [[float(value) for value in box] for box in self.boxes]
-        return json.dumps({"format": _FORMAT, "boxes": boxes, "faces": faces}).encode()
+        boxes = [[float(value) for value in box] for box in self.seen.boxes]
+        content = {"quarters": self.seen.quarters, "boxes": boxes, "faces": faces}
+        return json.dumps({"format": _FORMAT, **content}).encode()
 
     @classmethod
     def decode(cls, data: bytes) -> Sight:
@@ -75,11 +77,13 @@ class Sight:
         content = json.loads(data)
         if content["format"] != _FORMAT:
             raise ValueError("of another format")
-        sight = cls([[float(value) for value in box] for box in content["boxes"]])
+        boxes = [[float(value) for value in box] for box in content["boxes"]]
+        sight = cls(Upright(int(content["quarters"]), boxes))
         for key, faces in content["faces"].items():
             picked = tuple(int(index) for index in key.split(","))
-            boxes = [sight.boxes[index] for index in picked]
-            sight.faces[picked] = [_face(*pair) for pair in zip(faces, boxes)]
+            if len(faces) != len(picked) or not all(i in range(len(boxes)) for i in picked):
+                raise ValueError("of other boxes")
+            sight.faces[picked] = [_face(numbers) for numbers in faces]
         return sight
 
 
@@ -87,17 +91,19 @@ def _face_numbers(face: Face) -> dict[str, Any]:
     parts = {name: getattr(face, name).tolist() for name in ("pose", "shape", "expression")}
     roi_box = [float(value) for value in face.roi_box]
     scores = None if face.scores is None else face.scores.tolist()
-    return {"roi_box": roi_box, "scores": scores, "error": face.error, **parts}
+    box = [float(value) for value in face.box or ()]
+    return {"roi_box": roi_box, "box": box, "scores": scores, "error": face.error, **parts}
 
 
-def _face(numbers: dict[str, Any], box: Box) -> Face:
+def _face(numbers: dict[str, Any]) -> Face:
     pose, shape, expression = (
         np.array(numbers[name], np.float32) for name in ("pose", "shape", "expression")
     )
     scores = None if numbers["scores"] is None else np.array(numbers["scores"], np.float32)
     return Face(
         FrameInfo("", (0, 0)),  # whoever looks gives it his own
-        numbers["roi_box"], pose, shape, expression, box, scores=scores, error=numbers["error"],
+        numbers["roi_box"], pose, shape, expression, numbers["box"] or None,
+        scores=scores, error=numbers["error"],
     )
 
 
@@ -169,17 +175,16 @@ class RememberingReenactor(Reenactor):
         frame = FrameInfo.of(picture.bgr, os.path.basename(path))
         sight = self._sights.get(key) or (self._folder and self._folder.get(key))
         changed = sight is None
-        sight = sight or Sight(self.detect(picture.bgr))
-        picked = tuple(choose_faces(sight.boxes, choice, frame.name))
+        sight = sight or Sight(self.search(picture.bgr))
+        picked = tuple(choose_faces(sight.seen.boxes, choice, frame.name))
         if picked not in sight.faces:
             changed = True
-            boxes = [sight.boxes[index] for index in picked]
-            sight.faces[picked] = self.regress(picture.bgr, boxes, frame)
+            sight.faces[picked] = self.regress_picked(picture.bgr, sight.seen, picked, frame)
         self._sights.put(key, sight)
         if changed and self._folder:
             self._folder.put(key, sight)
         faces = [replace(face, frame=frame) for face in sight.faces[picked]]
-        return Seen(picture, Found.of(faces, sight.boxes, picked))
+        return Seen(picture, Found.of(faces, sight.seen, picked))
 
     def _read(self, path: PathLike) -> tuple[Picture, str]:
         """A picture, and a key of its pixels."""

@@ -112,6 +112,6 @@ def _made(outcome: Outcome) -> dict[str, Any]:
         "code": 0,
         "found": outcome.found,
         "picked": list(outcome.picked),
-        "scores": [round(score, 4) for score in outcome.scores],
+        "confidence": [round(value, 3) for value in outcome.confidence],
         "outputs": {path: describe(path) for path in outcome.written},
     }

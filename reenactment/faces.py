@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bfm.params import FaceParams
+from FaceBoxes.turned import boxes_before
 from utils.errors import NoFaceError, UsageError
 
 Box = Sequence[float]  # [xmin, ymin, xmax, ymax, score], pixels
@@ -28,6 +29,9 @@ ORDERS: dict[str, Callable[[Box], float]] = {
 _SHORT_NAMES = {"largest": "large-small", "best": "best-worst", "many": EVERY}
 DEFAULT_CHOICE = "largest"
 _MIN_SIDE = 1.0  # pixels; of a smaller box no crop can be made
+
+
+HOPELESS_ERROR = 10.0  # pixels of the network's crop; faces stay below 3, other things above 7
 
 
 class FrameInfo(NamedTuple):
@@ -61,7 +65,7 @@ class Face:
     correction, like the expression : what is added to it where it is drawn; see
         `reenactment.openings`.
     scores (52,) : of `bfm.sliders.SHAPES`, where the network gives them.
-    error : how far off its landmarks are likely to be, in parts of the face's size, where the
+    error : how far off its landmarks are likely to be, pixels of the network's crop, where the
         network can tell.
     """
 
@@ -83,10 +87,39 @@ class Face:
         return replace(self, expression=expression.astype(np.float32), correction=None, scores=None)
 
     @property
+    def confidence(self) -> float | None:
+        """How sure the network is that this is a face and fits, 0 to 1; None if it cannot tell.
+
+        0 is an expected error of `HOPELESS_ERROR`.
+        """
+        return None if self.error is None else float(np.clip(1 - self.error / HOPELESS_ERROR, 0, 1))
+
+    @property
     def parts(self) -> FaceParams:
         """Pose, shape and expression as they are drawn, for `TDDFA.reconstruct`."""
         drawn = self.expression if self.correction is None else self.expression + self.correction
         return FaceParams(self.pose, self.shape, drawn)
+
+
+def turned_back(face: Face, size: tuple[int, int], quarters: int, crop: int) -> Face:
+    """A face of a picture that had been turned, as it lies in the picture before.
+
+    Parameters
+    ----------
+    size : (H, W) of the turned picture, pixels; quarters : of its counter-clockwise turns.
+    crop : side of the network's input, pixels, in which the pose is (y up, from 1 on).
+    """
+    (height, width), roi_box, pose = size, face.roi_box, face.pose
+    for _ in range(quarters % 4):  # each step turns back, clockwise, by a quarter
+        x0, y0, x1, y1 = roi_box
+        step = (y1 - y0) / crop
+        left = height - 1 - y1 + step
+        roi_box = [left, x0, left + y1 - y0, x1]
+        pose = np.stack([pose[1], -pose[0], pose[2]])
+        pose[1, 3] += crop + 1
+        height, width = width, height
+    boxes = boxes_before([face.box], size, quarters) if face.box else [None]
+    return replace(face, roi_box=roi_box, pose=pose, box=boxes[0])
 
 
 def parse_choice(text: str) -> str:

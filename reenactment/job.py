@@ -61,6 +61,7 @@ class Job:
     neutral : the source person at rest, a picture or a parameter file; the transfer is then
         relative to it.
     regions : which of them get the expression, as in `bfm.regions.parse_regions`.
+    min_confidence : faces that the network is less sure of are refused, 0 to 1.
     exp_gain : strength of the expression; gain : factors to it, as in `parse_gains`.
     set, preset : sliders and presets to add, neutralise : whether to keep nothing of the target's
         own expression; see `parse_knobs`.
@@ -84,6 +85,7 @@ class Job:
     target_face: str = "largest"
     neutral: str | None = None
     neutral_face: str = "largest"
+    min_confidence: float = 0.0
     regions: str = "all"
     exp_gain: float = 1.0
     gain: str = ""
@@ -107,6 +109,8 @@ class Job:
             self._check_without_source()
         if self.interpolate is not None and self.interpolate not in _STEPS:
             raise UsageError(f"interpolate: expected 2 to {_STEPS[-1]}, got {self.interpolate}")
+        if not 0 <= self.min_confidence <= 1:
+            raise UsageError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
         if self.quality is not None and self.quality not in _QUALITIES:
             raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
         if self.save_params and not is_param_file(self.save_params):
@@ -171,13 +175,13 @@ class Outcome:
 
     job : its digest.
     found, picked : how many faces the target shows, and which of them, counted from the left,
-        got the expression; scores : the detector's, of those.
+        got the expression; confidence : the network's, of those.
     written : the files, in order; replaced : those of them that were there before.
     """
 
     job: str
     found: int
     picked: tuple[int, ...]
-    scores: tuple[float, ...]
+    confidence: tuple[float, ...]
     written: tuple[str, ...]
     replaced: frozenset[str] = frozenset()

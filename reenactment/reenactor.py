@@ -14,6 +14,7 @@ import numpy as np
 from bfm.params import FaceParams
 from bfm.sliders import SHAPES, Sliders
 from FaceBoxes import FaceBoxes
+from FaceBoxes.turned import Upright, find_upright
 from reenactment.faces import (
     DEFAULT_CHOICE,
     Box,
@@ -22,6 +23,7 @@ from reenactment.faces import (
     choose_faces,
     is_usable,
     sort_faces,
+    turned_back,
 )
 from reenactment.openings import Openings
 from reenactment.scene import Look, Scene
@@ -29,6 +31,7 @@ from reenactment.transfer import Transfer
 from reenactment.views import VIEWS, Output
 from TDDFA import TDDFA
 from utils.config import TDDFAConfig, load_config
+from utils.errors import NoFaceError
 from utils.image import Picture, read_picture
 from utils.io import PathLike
 
@@ -39,17 +42,35 @@ class Found(NamedTuple):
     """The faces picked in a picture: which they are, from the left and from 1 on, and of how many.
 
     A face that is there without a search, as in a parameter file, has no numbers.
+
+    quarters : counter-clockwise quarter turns in which the picture showed faces; see `Upright`.
     """
 
     faces: list[Face]
     numbers: tuple[int, ...] = ()
     total: int = 1
+    quarters: int = 0
+
+    def check_sure(self, minimum: float, image: str) -> None:
+        """Refuse faces that the network is less sure of than `minimum`, where it can tell.
+
+        Raises
+        ------
+        NoFaceError : names the picture, and how sure it is.
+        """
+        for number, face in zip(self.numbers, self.faces):
+            if face.confidence is not None and face.confidence < minimum:
+                raise NoFaceError(
+                    f"face {number} of {image} is too uncertain: its confidence is "
+                    f"{face.confidence:.2f}, and at least {minimum:g} is asked for"
+                )
 
     @classmethod
-    def of(cls, faces: list[Face], boxes: Sequence[Box], picked: Sequence[int]) -> Found:
+    def of(cls, faces: list[Face], seen: Upright, picked: Sequence[int]) -> Found:
         """The faces of the boxes that were `picked`."""
-        left_to_right = sort_faces(boxes, "left-right")
-        return cls(faces, tuple(1 + left_to_right.index(i) for i in picked), len(boxes))
+        left_to_right = sort_faces(seen.boxes, "left-right")
+        numbers = tuple(1 + left_to_right.index(i) for i in picked)
+        return cls(faces, numbers, len(seen.boxes), seen.quarters)
 
 
 class Seen(NamedTuple):
@@ -101,6 +122,28 @@ class Reenactor:
         """The boxes of all faces that a crop can be made of, best score first."""
         return [box for box in self.face_boxes(img) if is_usable(box)]
 
+    def search(self, img: np.ndarray) -> Upright:
+        """The same, in the picture turned by quarters where it shows no face as it is."""
+        return find_upright(self.detect, img)
+
+    def regress_picked(
+        self,
+        img: np.ndarray,
+        seen: Upright,
+        picked: Sequence[int],
+        frame: FrameInfo | None = None,
+    ) -> list[Face]:
+        """The faces of some of the boxes of a `search`, as they lie in the picture."""
+        frame, boxes = frame or FrameInfo.of(img), [seen.boxes[i] for i in picked]
+        if not seen.quarters:
+            return self.regress(img, boxes, frame)
+        upright = np.ascontiguousarray(np.rot90(img, seen.quarters))
+        size, crop = upright.shape[:2], self.tddfa.size
+        return [
+            turned_back(face, size, seen.quarters, crop)
+            for face in self.regress(upright, boxes, frame)
+        ]
+
     def regress(
         self,
         img: np.ndarray,
@@ -121,8 +164,9 @@ class Reenactor:
             pose, shape, expression = self.tddfa.layout.split(told.params[number])
             box = place if crop_policy == "box" else None
             scores = None if told.scores is None else self._in_order(told.scores[number])
+            error = None if told.error is None else float(told.error[number])
             faces.append(Face(frame, told.roi_boxes[number], pose, shape, expression[None], box,
-                              scores=scores))
+                              scores=scores, error=error))
         return faces
 
     def _in_order(self, scores: np.ndarray) -> np.ndarray:
@@ -141,10 +185,9 @@ class Reenactor:
         NoFaceError : there is no face, or not the one asked for; see `choose_faces`.
         """
         frame = frame or FrameInfo.of(img)
-        boxes = self.detect(img)
-        picked = choose_faces(boxes, choice, frame.name or "the picture")
-        faces = self.regress(img, [boxes[i] for i in picked], frame)
-        return Found.of(faces, boxes, picked)
+        seen = self.search(img)
+        picked = choose_faces(seen.boxes, choice, frame.name or "the picture")
+        return Found.of(self.regress_picked(img, seen, picked, frame), seen, picked)
 
     def look(self, path: PathLike, choice: str = DEFAULT_CHOICE) -> Seen:
         """Read a picture and `find` in it.
@@ -159,8 +202,8 @@ class Reenactor:
 
     def faces(self, img: np.ndarray) -> list[Face]:
         """All faces of a picture, from left to right; none is an empty list."""
-        boxes = self.detect(img)
-        return self.regress(img, [boxes[i] for i in sort_faces(boxes, "left-right")])
+        seen = self.search(img)
+        return self.regress_picked(img, seen, sort_faces(seen.boxes, "left-right"))
 
     def vertices(self, faces: Sequence[Face]) -> list[np.ndarray]:
         """The dense vertices (3, N) float32 of faces, each in its own picture's pixels."""

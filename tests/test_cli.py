@@ -214,6 +214,7 @@ def test_help_shows_groups_examples_and_exit_codes():
         (("--exp_gain", "1e30"), "--exp_gain"),  # nothing that it makes is a face
         (("--interpolate", "1"), "--interpolate"),  # from where to where
         (("--quality", "0"), "--quality"),  # out of range
+        (("--min_confidence", "2"), "--min_confidence"),
         (("--source_face", "leftmost"), "left-right"),  # what can be chosen is told
         (("--neutral_face", "all"), "--neutral_face"),  # there is one neutral face
         (("--exp", "1"), "--exp"),  # no short forms: they break when options are added

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from conftest import noise
 
-from reenactment.faces import ORDERS, choose_faces, is_usable, parse_choice, sort_faces
+from reenactment.faces import (
+    ORDERS,
+    Face,
+    FrameInfo,
+    choose_faces,
+    is_usable,
+    parse_choice,
+    sort_faces,
+    turned_back,
+)
 from utils.errors import NoFaceError, UsageError
 
 BOXES = [  # best score first, as detectors give them
@@ -79,3 +90,34 @@ def test_faces_that_are_not_there(boxes, choice, words):
 )
 def test_boxes_that_a_crop_can_be_made_of(box, usable):
     assert is_usable(box) == usable
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_face_of_a_turned_picture_lies_where_it_was(tiny_tddfa, quarters):
+    """Its vertices are those of the turned picture, turned back."""
+    img = noise(90, 120)
+    turned = np.ascontiguousarray(np.rot90(img, quarters))
+    height, width = turned.shape[:2]
+    (param,), (roi_box,) = tiny_tddfa(turned, [[20, 10, 70, 60]])
+    pose, shape, expression = tiny_tddfa.layout.split(param)
+    face = Face(FrameInfo.of(img), roi_box, pose, shape, expression[None], [20, 10, 70, 60, 0.9])
+    back = turned_back(face, (height, width), quarters, tiny_tddfa.size)
+    (seen,), (found,) = (
+        tiny_tddfa.reconstruct([f.parts], [f.roi_box], dense=True) for f in (face, back)
+    )
+    x, y = seen[:2]
+    for _ in range(quarters):  # as np.rot90 is undone
+        x, y = height - 1 - y, x
+        height, width = width, height
+    np.testing.assert_allclose(found[:2], [x, y], atol=1e-3)
+    np.testing.assert_allclose(found[2], seen[2], atol=1e-3)
+    assert back.box[4] == 0.9 and back.box[2] - back.box[0] == 50
+
+
+def test_confidence():
+    def sure(error):
+        face = Face(FrameInfo("a", (9, 9)), [0, 0, 9, 9], *np.zeros((3, 1, 1)), error=error)
+        return face.confidence
+
+    assert sure(None) is None
+    assert [sure(error) for error in (0, 2.5, 10, 1e9)] == [1, 0.75, 0, 0]

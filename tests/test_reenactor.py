@@ -83,3 +83,27 @@ def test_works_in_any_folder(reenactor, tmp_path):
     )
     assert (done.stdout, done.returncode) == ("1\n", 0), done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_on_its_side_is_turned_where_nothing_is_found(reenactor, pictures, monkeypatch):
+    smile, _ = pictures
+    on_its_side = np.ascontiguousarray(np.rot90(smile, -1))
+    detect = reenactor.detect
+    only_upright = lambda img: detect(img) if np.array_equal(img, smile) else []  # noqa: E731
+    monkeypatch.setattr(reenactor, "detect", only_upright)
+    found = reenactor.find(on_its_side)
+    assert (found.quarters, found.total) == (1, 1)
+    (upright,), (turned,) = reenactor.faces(smile), found.faces
+    assert np.array_equal(turned.expression, upright.expression)
+    height = len(smile)
+    x, y, _ = reenactor.landmarks([upright])[0]
+    np.testing.assert_allclose(reenactor.landmarks([turned])[0][:2], [height - 1 - y, x], atol=0.01)
+
+
+def test_uncertain_faces_are_refused(reenactor, pictures):
+    found = reenactor.find(pictures[0])
+    (face,) = found.faces
+    assert face.confidence > 0.7
+    found.check_sure(face.confidence, "a.png")
+    with pytest.raises(NoFaceError, match=r"face 1 of a\.png is too uncertain"):
+        found.check_sure(1.0, "a.png")
