@@ -39,7 +39,7 @@ from utils.pose import calc_pose
 
 FORMAT = "face_reenactment parameters 2"
 _READABLE = ("face_reenactment parameters 1", FORMAT)  # the first has no rows by region
-_LARGEST = 1e6  # no coefficient, and no picture, comes near it
+_LARGEST = 1e9  # shape coefficients reach some 1e6; nothing comes near this
 
 
 def is_param_file(path: PathLike) -> bool:

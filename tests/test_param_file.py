@@ -186,3 +186,11 @@ def test_damaged_npz(tmp_path):
 def test_missing(tmp_path, name):
     with pytest.raises(InputError, match=name):
         load_source(tmp_path / name, LAYOUT)
+
+
+def test_coefficients_may_be_as_large_as_networks_say(tmp_path):
+    """The Basel model's shape coefficients have deviations of up to a million."""
+    path, shape = tmp_path / "a.json", np.full(6, -7e6, np.float32)
+    far = replace(SOURCE, shape=shape)
+    path.write_bytes(encode_params(".json", CONFIG, far, TARGETS, RESULTS))
+    assert np.array_equal(load_source(path, LAYOUT).shape, shape)
