@@ -1,4 +1,4 @@
-"""The pictures of docs/knobs.md: python -m examples.gallery"""
+"""The pictures of docs/knobs.md and docs/photo.md: python -m examples.gallery"""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ STRIP = {
     "brow_up=0.5": {"settings": "brow_up=0.5"},
     "neutralised": {"neutralise": True},
 }
+# Sources and targets of photos: no living person's face is shown with another's expression.
+PHOTOS = (
+    ("astronaut.png", "mona_lisa.jpg"),
+    ("astronaut.png", "grace_hopper.jpg"),
+    ("astronaut.png", "lady_agnew.jpg"),
+    ("grace_hopper.jpg", "la_velata.jpg"),
+    ("astronaut.png", "la_velata.jpg"),
+    ("mona_lisa.jpg", "lady_agnew.jpg"),
+)
+TURNED = (("astronaut.png", "girl_with_a_pearl_earring.jpg"),)
 
 
 class Portrait:
@@ -46,8 +56,12 @@ class Portrait:
         given = (source.face, source.img) if source else (None, None)
         result = self._reenactor.apply(transfer, given[0], self.face)
         scene = Scene(self._reenactor.tddfa, self.img, [self.face], [result], *given)
+        return self.head(VIEWS["photo"].compose(scene, Look()))
+
+    def head(self, picture: np.ndarray) -> np.ndarray:
+        """The part of a picture like the portrait where its head is."""
         x0, y0, x1, y1 = (int(value) for value in self.face.roi_box)
-        return VIEWS["photo"].compose(scene, Look())[max(y0, 0) : y1, max(x0, 0) : x1]
+        return picture[max(y0, 0) : y1, max(x0, 0) : x1]
 
     def turned(self, **knobs: object) -> np.ndarray:
         """The head with knobs turned."""
@@ -83,6 +97,24 @@ def regions(reenactor: Reenactor) -> np.ndarray:
     flat = interpolate(raster, np.ascontiguousarray(bfm.regions.T @ colours, np.float32))
     light = render(np.zeros((side, side, 3), np.uint8), [vertices], bfm.tri, with_bg_flag=False)
     return (flat * (100 + 0.6 * light)).clip(0, 255).astype(np.uint8)
+
+
+def photos(reenactor: Reenactor, pairs: Sequence[tuple[str, str]], columns: int) -> np.ndarray:
+    """Source, target and photo of each pair, so many pairs in a row."""
+    names = dict.fromkeys(name for pair in pairs for name in pair)
+    portraits = {name: Portrait(reenactor, INPUTS / name) for name in names}
+    triples = []
+    for names_of_pair in pairs:
+        source, target = (portraits[name] for name in names_of_pair)
+        shown = source.head(source.img), target.head(target.img), target.photo(Transfer(), source)
+        triples.append(np.concatenate(
+            [cv2.resize(head, (HEIGHT, HEIGHT), interpolation=cv2.INTER_AREA) for head in shown], 1
+        ))
+    framed = [cv2.copyMakeBorder(t, 4, 4, 4, 4, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+              for t in triples]
+    rows = [np.concatenate(framed[i : i + columns], axis=1)
+            for i in range(0, len(framed), columns)]
+    return np.concatenate(rows)
 
 
 def sheet(pictures: dict[str, np.ndarray], columns: int) -> np.ndarray:
@@ -128,6 +160,8 @@ def main(inputs: Sequence[str] = (PORTRAIT, SMILE)) -> None:
     masks = {name: mask(reenactor, weights) for name, weights in movements().items()}
     write("sliders.jpg", sheet(masks, 7))
     write("regions.jpg", regions(reenactor))
+    write("photo.jpg", photos(reenactor, PHOTOS, 2))
+    write("photo_limits.jpg", photos(reenactor, TURNED, 1))
 
 
 if __name__ == "__main__":
