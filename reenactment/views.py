@@ -15,6 +15,7 @@ from reenactment.weights import describe, encode_csv, encode_json, facs
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
 from utils.image import SUFFIXES, encode_image, show_image
+from utils.metadata import Metadata
 from utils.pncc import pncc
 from utils.pose import viz_pose
 from utils.render import canvas_of, render, render_mask
@@ -62,8 +63,18 @@ def _encode_weights(described: Any, suffix: str, *_: Any, **__: Any) -> bytes:
     return (encode_csv if suffix.lower() == ".csv" else encode_json)(described)
 
 
+def _encode_photo(
+    img: np.ndarray, suffix: str, quality: int | None = None, metadata: Metadata | None = None
+) -> bytes:
+    """A changed photo says so in its metadata, wherever the format holds them."""
+    from reenactment.mark import marked
+
+    return encode_image(img, suffix, quality, marked(metadata or Metadata()))
+
+
 WEIGHTS = Medium((".json", ".csv"), _encode_weights, lambda _: None)
 PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image)
+PHOTO = Medium(tuple(SUFFIXES), _encode_photo, show_image)
 TRANSPARENT_PICTURE = Medium((".png", ".webp", ".tif", ".tiff"), encode_image, show_image)
 
 
@@ -159,7 +170,7 @@ def _square(scene: Scene, face: Face, label: str) -> np.ndarray:
 
 VIEWS = {
     "3d": View("the lit mask over the target", _mask),
-    "photo": View("the target's own picture, with the new expression", _photo),
+    "photo": View("the target's own picture, with the new expression", _photo, PHOTO),
     "panel": View("masks of source, target and result side by side", _panel),
     "mask": View(
         "the mask alone on a transparent picture",
