@@ -30,7 +30,7 @@ lint: $(VENV)/dev
 
 # Tables of times beside yardsticks, and the same as JSON in build/bench; less than three minutes.
 bench: build
-	for name in startup stages photo video scaling; do $(PY) -m benchmarks.$$name || exit 1; done
+	for name in startup stages photo video scaling batch; do $(PY) -m benchmarks.$$name || exit 1; done
 
 # A batch of 1,000 rows, a tenth of them broken, under the signals of tests/test_batch_torture.py.
 torture: build $(VENV)/dev
