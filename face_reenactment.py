@@ -19,7 +19,7 @@ import numpy as np
 from batch.options import add_batch_options
 from bfm.regions import GROUPS, REGIONS
 from reenactment import Face, Found, Job, Look, Outcome, Reenactor, Scene
-from reenactment.knobs import MAX_GAIN, preset_names
+from reenactment.knobs import MAX_GAIN
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import (
     DEFAULT_KIND,
@@ -91,7 +91,7 @@ def make_parser() -> Parser:
                        help="sliders: smile=0.6,blink_left=1,jaw_open=0.3,brow_up=-0.4 or any of "
                             "ARKit's shapes; with a source, on top of it")
     faces.add_argument("--preset", default="", metavar="NAME,...",
-                       help=f"{', '.join(preset_names())}; several add up")
+                       help="smile, sad, wink_left, … (an unknown name lists all); several add up")
     faces.add_argument("--neutralise", action="store_true",
                        help="keep nothing of the target's own expression")
     faces.add_argument("--interpolate", type=int, metavar="N",

@@ -133,8 +133,8 @@ class Pairs:
 
     Parameters
     ----------
-    how : 'zip' pairs the first with the first, …; 'product' each with each; 'one-to-many' a single
-        source with each target.
+    how : of `PAIRINGS`: 'zip' pairs the first with the first, …; 'product' each with each;
+        'one-to-many' a single source with each target.
 
     Raises
     ------
@@ -142,7 +142,6 @@ class Pairs:
     """
 
     once = False
-    HOW = ("zip", "product", "one-to-many")
 
     def __init__(self, sources: str, targets: str, how: str) -> None:
         self._sources, self._targets = matching(sources), matching(targets)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batch.manifest import Pairs, Row
+from batch import PAIRINGS
 from reenactment.job import Job
 from reenactment.options import Parser
 from reenactment.outputs import DEFAULT_PATTERN, PATTERN_KEYS
 from utils.errors import UsageError
+
+if TYPE_CHECKING:  # else every start would load what reads manifests
+    from batch.manifest import Row
 
 MODEL_OPTIONS = frozenset(("config", "assets", "mode", "engine", "onnx", "log_level", "show_flag"))
 _COLUMNS = {"source": "source_img_fp", "target": "target_img_fp", "output": "output_fp",
@@ -25,7 +28,7 @@ def add_batch_options(parser: Parser) -> None:
     group.add_argument("--batch", metavar="FILE",
                        help="a .csv, .jsonl or .parquet manifest with the columns source, target, "
                             "output and any option; - reads CSV or JSON lines from stdin")
-    group.add_argument("--pairs", choices=Pairs.HOW,
+    group.add_argument("--pairs", choices=PAIRINGS,
                        help="pair the files of the folders or globs -s and -t")
     group.add_argument("--output_pattern", default=DEFAULT_PATTERN, metavar="PATTERN",
                        help="names of the results, in the folder -o, made of "
