@@ -80,7 +80,7 @@ def _serve(pipe: Connection, start: Start) -> None:
 
 
 def run_tasks(
-    tasks: Iterable[Task], start: Start, workers: int
+    tasks: Iterable[Task], mourn: Callable[[Task], None], start: Start, workers: int
 ) -> Iterator[tuple[Task, Any | Died]]:
     """Turn tasks into results, in any order, as many at a time as there are workers.
 
@@ -89,6 +89,7 @@ def run_tasks(
 
     Parameters
     ----------
+    mourn : called with the task of a worker that has died, before anything else is done with it.
     start : runs in each worker, at its beginning; has to be picklable, and an exception of it is
         raised here.
     """
@@ -103,14 +104,18 @@ def run_tasks(
                 return
             for ready in wait([worker.pipe for worker in crew]):
                 worker = next(worker for worker in crew if worker.pipe is ready)
-                yield from _heard(worker, crew, source, start)
+                yield from _heard(worker, crew, source, mourn, start)
     finally:
         for worker in crew:
             worker.stop()
 
 
 def _heard(
-    worker: _Worker[Task], crew: list[_Worker[Task]], source: Iterator[Task], start: Start
+    worker: _Worker[Task],
+    crew: list[_Worker[Task]],
+    source: Iterator[Task],
+    mourn: Callable[[Task], None],
+    start: Start,
 ) -> Iterator[tuple[Task, Any | Died]]:
     """Take what a worker has sent, and give it its next task."""
     given = worker.given
@@ -120,6 +125,7 @@ def _heard(
     except (EOFError, OSError):
         crew.remove(worker)
         worker.process.join()
+        mourn(given.task)
         if given.again:
             yield given.task, Died.with_code(worker.process.exitcode)
         else:

@@ -6,7 +6,7 @@ import importlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -62,8 +62,13 @@ class RayPool:
         self._again: deque[Any] = deque()
         self._asked, self._size = 0.0, 0
 
-    def run(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Any | Died]]:
-        """Tasks and their results, in any order; tasks are taken as they are needed."""
+    def run(
+        self, tasks: Iterable[Any], mourn: Callable[[Any], None]
+    ) -> Iterator[tuple[Any, Any | Died]]:
+        """Tasks and their results, in any order; tasks are taken as they are needed.
+
+        mourn : called with each task of an actor that has died.
+        """
         source = iter(tasks)
         held: deque[Any] = deque(islice(source, 1))
         try:
@@ -73,7 +78,7 @@ class RayPool:
                 ready, _ = self._ray.wait(list(self._given), timeout=1.0)
                 for awaited in ready:
                     actor, chunk = self._given.pop(awaited)
-                    alive, results = self._take(awaited, chunk)
+                    alive, results = self._take(awaited, chunk, mourn)
                     yield from results
                     if alive:
                         self._give(actor, held, source)
@@ -91,7 +96,9 @@ class RayPool:
             actor = self._actor.remote()
             self._given[actor.open.remote(self._start, os.getcwd())] = actor, None
 
-    def _take(self, awaited: Any, chunk: _Chunk | None) -> tuple[bool, list[tuple[Any, Any]]]:
+    def _take(
+        self, awaited: Any, chunk: _Chunk | None, mourn: Callable[[Any], None]
+    ) -> tuple[bool, list[tuple[Any, Any]]]:
         """Whether the actor lives, and the results that it brought."""
         try:
             results = self._ray.get(awaited)
@@ -100,6 +107,8 @@ class RayPool:
         except self._ray.exceptions.RayError as error:
             if chunk is None:
                 return False, []
+            for task in chunk.tasks:
+                mourn(task)
             if chunk.again:
                 return False, [(chunk.tasks[0], Died(type(error).__name__))]
             self._again.extend(chunk.tasks)

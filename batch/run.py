@@ -22,7 +22,8 @@ from utils.io import Leftovers
 KINDS = {
     1: "unexpected", 2: "bad row", 3: "unreadable", 4: "no face", 5: "assets", 6: "unwritable",
 }
-Runner = Callable[[Iterator[Task]], Iterable[tuple[Task, Any]]]  # tasks to results; see `pool`
+# Tasks, and what is to be done where a worker dies of one, to results; see `pool`.
+Runner = Callable[[Iterator[Task], Callable[[Task], None]], Iterable[tuple[Task, Any]]]
 MakeJob = Callable[[Row], tuple[Job, Mapping[str, Any]]]  # a row's job, and its other cells
 
 
@@ -107,7 +108,10 @@ class Batch:
             tally.worked += 1
             tell()
 
-        for task, result in runner(self._tasks(rows, tally, end, tell)):
+        def mourn(task: Task) -> None:
+            self._clear(task.job, Leftovers())
+
+        for task, result in runner(self._tasks(rows, tally, end, tell), mourn):
             if isinstance(result, Died):
                 result = failure(task, UNEXPECTED, str(result))
             end(result)
@@ -136,7 +140,8 @@ class Batch:
 
     def _clear(self, job: Job, leftovers: Leftovers) -> None:
         """Remove what a killed run left half-written of a job."""
-        for path in (*job.outputs.values(), *([job.save_params] if job.save_params else [])):
+        written = [path for _, outputs in job.steps() for path in outputs.values()]
+        for path in (*written, *([job.save_params] if job.save_params else [])):
             leftovers.remove(path)
 
     def _task(self, row: Row) -> Task | dict[str, Any]:

@@ -342,12 +342,14 @@ def test_every_task_once_and_dead_workers_replaced(tmp_path):
             taken.append(task)
             yield task
 
-    results = {}
-    for task, result in run_tasks(tasks(), partial(start_squares, tmp_path), workers=2):
+    results, mourned = {}, []
+    start = partial(start_squares, tmp_path)
+    for task, result in run_tasks(tasks(), mourned.append, start, workers=2):
         assert task not in results
         results[task] = result
         assert len(taken) <= len(results) + 3  # no more than are at work
     died = results.pop(-2)
+    assert sorted(mourned) == [-2, -2, -1]
     assert results == {1: 1, 2: 4, -1: 1, 3: 9, 4: 16}
     assert isinstance(died, Died) and "exit code 7" in str(died)
     assert "signal 9" in str(Died.with_code(-9))
@@ -355,11 +357,11 @@ def test_every_task_once_and_dead_workers_replaced(tmp_path):
 
 def test_an_error_of_the_start_ends_the_run():
     with pytest.raises(InputError, match="no model"):
-        list(run_tasks([1, 2, 3], fail_to_start, workers=1))
+        list(run_tasks([1, 2, 3], print, fail_to_start, workers=1))
 
 
 def test_no_tasks_start_no_workers():
-    assert list(run_tasks([], fail_to_start, workers=2)) == []
+    assert list(run_tasks([], print, fail_to_start, workers=2)) == []
 
 
 def test_usable_cores():
