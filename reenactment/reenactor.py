@@ -249,15 +249,34 @@ class Reenactor:
         faces: Face | Sequence[Face],
         view: str = "3d",
         look: Look | None = None,
+        targets: Face | Sequence[Face] | None = None,
+        source: tuple[Face, np.ndarray] | None = None,
     ) -> Output:
         """Draw faces over the picture that they were found in, as one of the `VIEWS`.
+
+        Parameters
+        ----------
+        targets : the faces as the picture shows them, where `faces` wear other expressions: 'photo'
+            moves the picture from these to those, and colours of meshes are taken there.
+        source : the face that gave its expression, and its picture, whose teeth a photo may need.
 
         Returns
         -------
         A picture, or the content of a file where the view is a document.
+
+        Raises
+        ------
+        ValueError : another number of targets than of faces, or 'photo' without targets.
         """
-        results = [faces] if isinstance(faces, Face) else faces
-        return VIEWS[view].compose(Scene(self.tddfa, img, results, results), look or Look())
+        results = _listed(faces)
+        if view == "photo" and targets is None:
+            raise ValueError("targets: 'photo' needs the faces as the picture shows them")
+        before = results if targets is None else _listed(targets)
+        if len(before) != len(results):
+            raise ValueError(f"targets: expected {len(results)}, one a face, got {len(before)}")
+        face, face_img = source or (None, None)
+        scene = Scene(self.tddfa, img, before, results, face, face_img)
+        return VIEWS[view].compose(scene, look or Look())
 
 
 def model_versions(config: TDDFAConfig) -> dict[str, str]:
@@ -273,6 +292,10 @@ def model_versions(config: TDDFAConfig) -> dict[str, str]:
         for role, path in files.items()
         if path
     }
+
+
+def _listed(faces: Face | Sequence[Face]) -> Sequence[Face]:
+    return [faces] if isinstance(faces, Face) else faces
 
 
 def _parts(faces: Sequence[Face]) -> tuple[list[FaceParams], list[Sequence[float]]]:

@@ -107,3 +107,20 @@ def test_uncertain_faces_are_refused(reenactor, pictures):
     found.check_sure(face.confidence, "a.png")
     with pytest.raises(NoFaceError, match=r"face 1 of a\.png is too uncertain"):
         found.check_sure(1.0, "a.png")
+
+
+def test_a_photo_from_arrays(reenactor, pictures):
+    smile, calm = pictures
+    (source,), (target,) = (reenactor.faces(img) for img in pictures)
+    result = reenactor.transfer(source, target)
+    photo = reenactor.render(calm, result, "photo", targets=target, source=(source, smile))
+    changed = np.argwhere((photo != calm).any(axis=2))
+    x0, y0, x1, y1 = target.roi_box
+    assert len(changed) > 5000
+    assert (changed >= [y0 - 80, x0 - 80]).all() and (changed <= [y1 + 80, x1 + 80]).all()
+    same = reenactor.render(calm, target, "photo", targets=target)
+    assert np.array_equal(same, calm)
+    with pytest.raises(ValueError, match="targets"):
+        reenactor.render(calm, result, "photo")
+    with pytest.raises(ValueError, match="expected 1"):
+        reenactor.render(calm, result, "3d", targets=[target, target])
