@@ -34,7 +34,7 @@ def measure(
 ) -> list[Row]:
     """The whole, then its parts, for one face of an example picture with the other's expression."""
     pictures = [scene(size, height, person) for person in PEOPLE]
-    faces = [reenactor.faces(img)[0] for img in pictures]
+    faces = [reenactor.find(img).faces[0] for img in pictures]
     face, giver = (Posed.of(f.parts, f.roi_box, reenactor.tddfa.size) for f in faces)
     result = replace(face, parts=face.parts._replace(expression=giver.parts.expression))
     photographer, img = Photographer(reenactor.tddfa.bfm), pictures[0]
