@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from utils.errors import InputError, OutputError, UsageError
-from utils.io import PathLike, one_line
+from utils.io import PathLike, one_line, read_bytes
+from utils.remote import is_url, size_of_url
 
 DONE, FAILED = "done", "failed"
 
@@ -129,12 +130,13 @@ def intact(outputs: Mapping[str, Mapping[str, Any]]) -> bool:
     """
     for path, known in outputs.items():
         try:
-            status = os.stat(path)
+            size, time = _size_and_time(path)
         except OSError:
             return False
-        if status.st_size != known["bytes"]:
+        if size != known["bytes"]:
             return False
-        if status.st_mtime_ns != known["mtime_ns"] and describe(path)["sha256"] != known["sha256"]:
+        believed = time is not None and time == known["mtime_ns"]
+        if not believed and describe(path)["sha256"] != known["sha256"]:
             return False
     return True
 
@@ -143,12 +145,20 @@ def describe(path: str) -> dict[str, Any]:
     """Size, time and digest of a file, for an entry."""
     import hashlib
 
-    content = Path(path).read_bytes()
+    content = read_bytes(path)
     return {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
-        "mtime_ns": os.stat(path).st_mtime_ns,
+        "mtime_ns": _size_and_time(path)[1],
     }
+
+
+def _size_and_time(path: str) -> tuple[int, int | None]:
+    """Of a file; the time of what a URL names is not known. Raises OSError."""
+    if is_url(path):
+        return size_of_url(path), None
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns
 
 
 def _head(digest: str) -> int:

@@ -55,22 +55,23 @@ def name_outputs(
     UsageError : the file's ending cannot hold the only kind, or none of several.
     """
     if output_fp is None or names_folder(output_fp):
-        folder = RESULTS_FOLDER if output_fp is None else Path(output_fp)
+        folder = str(RESULTS_FOLDER) if output_fp is None else output_fp
         stem = f"{Path(source).stem}_to_{Path(target).stem}" if source else Path(target).stem
-        return {kind: str(folder / f"{stem}_{kind}{_default_suffix(kind)}") for kind in kinds}
-    path = Path(output_fp)
-    fitting = [kind for kind in kinds if VIEWS[kind].medium.holds(path.suffix)]
+        return {
+            kind: os.path.join(folder, f"{stem}_{kind}{_default_suffix(kind)}") for kind in kinds
+        }
+    stem, suffix = os.path.splitext(output_fp)
+    fitting = [kind for kind in kinds if VIEWS[kind].medium.holds(suffix)]
     if not fitting:
         wanted = dict.fromkeys(suffix for kind in kinds for suffix in VIEWS[kind].medium.suffixes)
         raise UsageError(
-            f"output_fp: {path} cannot hold {', '.join(kinds)}; let it end in {', '.join(wanted)}"
+            f"output_fp: {output_fp} cannot hold {', '.join(kinds)}; let it end in "
+            + ", ".join(wanted)
         )
     if len(kinds) == 1:
-        return {kinds[0]: str(path)}
+        return {kinds[0]: output_fp}
     return {
-        kind: str(path.with_name(
-            f"{path.stem}_{kind}{path.suffix if kind in fitting else _default_suffix(kind)}"
-        ))
+        kind: f"{stem}_{kind}{suffix if kind in fitting else _default_suffix(kind)}"
         for kind in kinds
     }
 
@@ -126,8 +127,8 @@ def _default_suffix(kind: str) -> str:
 
 def numbered(path: str, number: int) -> str:
     """'a/b.png' -> 'a/b_003.png'."""
-    name = Path(path)
-    return str(name.with_name(f"{name.stem}_{number:03d}{name.suffix}"))
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}_{number:03d}{suffix}"
 
 
 def check_outputs(written: Iterable[tuple[str, str]], inputs: Iterable[str]) -> None:

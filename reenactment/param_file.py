@@ -34,7 +34,7 @@ from bfm.sliders import SHAPES
 from reenactment.faces import Face, FrameInfo
 from utils import __version__
 from utils.errors import AssetError, InputError
-from utils.io import PathLike, load_arrays, one_line
+from utils.io import PathLike, load_arrays, one_line, read_bytes
 from utils.pose import calc_pose
 
 FORMAT = "face_reenactment parameters 2"
@@ -160,7 +160,7 @@ def _read_entries(path: PathLike) -> Mapping[str, Any]:
             entries = {k[len(prefix) :]: v for k, v in arrays.items() if k.startswith(prefix)}
             form = str(arrays.get("format"))
         else:
-            content = json.loads(Path(path).read_bytes())
+            content = json.loads(read_bytes(path))
             content = content if isinstance(content, dict) else {}
             entries, form = content.get("source"), content.get("format")
     except (OSError, AssetError, ValueError, RecursionError) as error:

@@ -79,7 +79,7 @@ BROKEN = [
     ({"source": "text.png"}, 3),
     ({"target": "sky.png"}, 4),  # no face
     ({"target_face": 9}, 4),  # fewer faces
-    ({"output": "file/x.jpg"}, 6),  # below a file
+    ({"output": "file/{}.jpg"}, 6),  # below a file
     ({"exp_gain": "much"}, 2),
     ({"opt": "hologram"}, 2),
     ({"target": "bomb.png"}, 3),
@@ -99,7 +99,8 @@ def manifest(rows):
             "tag": f"row {number}",
         }
         broken, code = BROKEN[number // 10 % 10] if number % 10 == 0 else ({}, 0)
-        lines.append(json.dumps({**cells, **broken}))
+        line = json.dumps({**cells, **broken})
+        lines.append(line.replace("file/{}", f"file/{number}"))
         codes[number] = code
     return "\n".join(lines), codes
 

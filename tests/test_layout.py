@@ -18,7 +18,7 @@ FLOORS = (
     ("utils",),
     ("models", "bfm"),
     ("Sim3DR",),
-    ("utils.errors", "utils.io", "utils.assets", "utils.cache"),
+    ("utils.errors", "utils.io", "utils.remote", "utils.assets", "utils.cache"),
 )
 # Within a floor, the modules before may import those behind.
 ORDERS = (

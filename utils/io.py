@@ -20,6 +20,7 @@ from typing import Any, Union
 import numpy as np
 
 from utils.errors import AssetError, InputError, OutputError
+from utils.remote import is_url, read_url, write_url
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -96,7 +97,7 @@ def one_line(error: BaseException) -> str:
 
 
 def read_bytes(path: PathLike) -> bytes:
-    """The content of a user's file, which may be a pipe such as /dev/stdin.
+    """The content of a user's file, which may be a pipe such as /dev/stdin, or a URL.
 
     Raises
     ------
@@ -104,6 +105,8 @@ def read_bytes(path: PathLike) -> bytes:
     """
     chunks, size = [], 0
     try:
+        if is_url(path):
+            return read_url(path)
         with open(path, "rb") as stream:
             while (chunk := stream.read(_CHUNK)) and size <= MAX_INPUT:
                 chunks.append(chunk)
@@ -318,15 +321,21 @@ def whole_file(path: PathLike) -> Iterator[Path]:
 def write_all(contents: Mapping[str, bytes | memoryview]) -> set[str]:
     """Write several files as `WholeFiles`: all or, if one cannot be written, none.
 
+    Those that URLs name are written, each as a whole, just before the others take their places.
+
     Returns
     -------
     Which of them were there before and are replaced.
     """
+    replaced = set()
     with WholeFiles() as files:
-        for path, content in contents.items():
+        for path, content in sorted(contents.items(), key=lambda item: is_url(item[0])):
             with _writing(path):
-                files.new(path).write_bytes(content)
-    return {os.fspath(path) for path in files.replaced}
+                if not is_url(path):
+                    files.new(path).write_bytes(content)
+                elif write_url(path, content):
+                    replaced.add(path)
+    return {os.fspath(path) for path in files.replaced} | replaced
 
 
 def write_bytes(path: PathLike, data: bytes | memoryview) -> Path:
