@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -22,7 +23,7 @@ from benchmarks.scenes import PEOPLE, scene
 from benchmarks.stages import HD, QHD
 from reenactment import Reenactor
 from reenactment.photo import Photographer, Posed, Source
-from reenactment.photo.field import displacement
+from reenactment.photo.field import Box, displacement
 from reenactment.photo.seam import snapped
 
 SCENES = (("720p, 300 px", HD, 300, 40.0), ("1440p, 600 px", QHD, 600, 120.0))  # and targets, ms
@@ -39,24 +40,33 @@ def measure(
     result = replace(face, parts=face.parts._replace(expression=giver.parts.expression))
     photographer, img = Photographer(reenactor.tddfa.bfm), pictures[0]
     source = Source(giver, pictures[1])
-    head = photographer.model.head(face)
-    before, after = photographer._moved(head, face, result, None)
+    gives = itertools.cycle([Source(moved_by(giver, n / 100), pictures[1]) for n in range(8)])
+    before, after = photographer.heads(img, face, result, source)
     field = displacement(before, after, img.shape[:2])
     places = field.box.places() + field.moves
     remap = partial(cv2.remap, img, places[..., 0].copy(), places[..., 1].copy(),
                     cv2.INTER_LANCZOS4)
     moved = 2 * 3 * field.moves[..., 0].size / bandwidth
     works: dict[str, Callable[[], object]] = {
-        "ours": partial(photographer, img, [face], [result], source),
+        "ours": lambda: Photographer(reenactor.tddfa.bfm)(img, [face], [result], source),
+        "next": lambda: photographer(img, [face], [result], next(gives)),
         "remap": remap,
         "head": partial(photographer.model.head, face),
-        "seam": partial(snapped, before, img),
+        "seam": partial(snapped, before, img, Box(0, 0, img.shape[1], img.shape[0])),
         "field": partial(displacement, before, after, img.shape[:2]),
     }
     times = time_in_turn(works, effort)
     rows = [Row(f"photo, {name}", "ms", times["ours"], Reference("cv2.remap", times["remap"]),
                 Reference("memory", [moved]), target)]
+    rows.append(Row("  a still target's next, of a clip's next frame", "ms", times["next"]))
     return rows + [Row(f"  {part}", "ms", times[part]) for part in ("head", "seam", "field")]
+
+
+def moved_by(face: Posed, pixels: float) -> Posed:
+    """The face a little to the right, as in a clip: nothing kept of it is of use."""
+    to_picture = face.to_picture.copy()
+    to_picture[0, 3] += pixels
+    return replace(face, to_picture=to_picture)
 
 
 def collect(quick: bool) -> Report:

@@ -6,9 +6,10 @@ in micrometres, y up, z towards the viewer.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ PACKED_KEYS = ("packed_mean", "packed_basis", "packed_units")  # of a `PackedMod
 LID_COLUMNS = slice(10, 12)  # of `w_exp`, in the model that `bfm.provision` writes
 # 3DDFA_V2 ships this model without triangles; they lie in tri.pkl beside it.
 _MODEL_WITHOUT_TRIANGLES = "bfm_noneck_v3.pkl"
+
+T = TypeVar("T")
 
 
 class BFMModel:
@@ -70,6 +73,7 @@ class BFMModel:
         self.w_exp_base = self.w_exp[self.keypoints]
         self._stored = {key: model.get(key) for key in ("uv", *PACKED_KEYS, *TOPOLOGY_KEYS)}
         self._texture: Raster | None = None
+        self._kept: dict[Any, Any] = {}
 
     @property
     def num_vertices(self) -> int:
@@ -157,6 +161,14 @@ class BFMModel:
         if self._texture is None or self._texture.number.shape != (height, width):
             self._texture = texture_raster(self.uv, self.tri, height, width)
         return self._texture
+
+    def kept(self, make: Callable[..., T], *options: Hashable) -> T:
+        """What `make(self, *options)` gives, made once and kept with the model."""
+        key = make, options
+        if key not in self._kept:
+            self._kept[key] = make(self, *options)
+        made: T = self._kept[key]
+        return made
 
     def _require(self, condition: bool, problem: str) -> None:
         if not condition:

@@ -113,7 +113,7 @@ def _photo(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
     img = scene.img if out is not None or scene.original is None else scene.original()
     targets = [*map(posed, scene.targets)]
     results = [posed(_as_given(face, scene.source)) for face in scene.results]
-    photographer = Photographer(scene.tddfa.bfm, eyes=look.photo_eyes)
+    photographer = scene.tddfa.bfm.kept(Photographer, look.photo_eyes)
     return photographer(img, targets, results, source, out)
 
 

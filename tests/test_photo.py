@@ -14,6 +14,7 @@ from reenactment.photo.field import displacement
 from reenactment.photo.head import Head
 from reenactment.photo.interior import Spots, made_up, recoloured
 from reenactment.photo.lids import corrected
+from reenactment.photo.portrait import Portrait
 from utils.assets import PROJECT_ROOT
 
 SIZE = (360, 330)  # height and width of a picture that holds a face of some 200 pixels
@@ -127,11 +128,35 @@ def test_the_same_every_time(photographer, bfm):
     assert np.array_equal(first, again)
 
 
+def test_what_is_kept_changes_nothing(bfm):
+    """A still target, frames that are written into one array, and a source's: as if each was the
+    first photo."""
+    often, frame = Photographer(bfm), smooth_noise(SIZE)
+    sources = [posed(expression(bfm, seed), height=150) for seed in (1, 2, 1)]
+    for step, source in enumerate(sources * 2):
+        if step >= 3:
+            frame[:, ::step] //= 2
+        job = frame, [posed()], [posed(source.parts.expression[0])], Source(source, frame)
+        assert np.array_equal(often(*job), Photographer(bfm)(*job))
+
+
+def test_a_still_target_is_looked_at_once(bfm, monkeypatch):
+    looked, of = [], Portrait.of
+    monkeypatch.setattr(Portrait, "of", lambda *args: looked.append(args) or of(*args))
+    photographer, img = Photographer(bfm), smooth_noise(SIZE)
+    for seed in range(6):
+        result = posed(expression(bfm, seed))
+        photographer(img, [posed()], [result], Source(result, img.copy()))
+    assert len(looked) == 1 + 6
+    photographer(img, [posed()], [posed()], Source(posed(), img))
+    assert len(looked) == 1 + 6  # and the own expression asks for nothing
+
+
 # where pixels come from
 
 
 def heads(photographer: Photographer, target: Posed, result: Posed) -> tuple[Head, Head]:
-    return photographer._moved(photographer.model.head(target), target, result, None)
+    return photographer.heads(np.full((*SIZE, 3), 128, np.uint8), target, result)
 
 
 def between(moves: np.ndarray, places: np.ndarray) -> np.ndarray:

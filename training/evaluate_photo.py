@@ -397,7 +397,7 @@ def random_pairs(
         source, target = rng.sample(shots, 2)
         parts = target.posed.parts._replace(expression=source.posed.parts.expression)
         moved = Posed(parts, target.posed.to_picture)
-        before, after = studio.photographer._moved(target.head, target.posed, moved, None)
+        before, after = studio.photographer.heads(target.img, target.posed, moved)
         field = displacement(before, after, target.img.shape[:2])
         bad = (jacobian(field.moves) < 0.15) & ~filled(field.raster.covered)
         folded, pixels = folded + bool(bad.any()), pixels + int(bad.sum())

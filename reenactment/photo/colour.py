@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from reenactment.photo.field import Box
 from reenactment.photo.head import Head
 
 _GAMMA = 2.2  # of the picture's levels
@@ -36,20 +37,34 @@ def luminance(light: np.ndarray) -> np.ndarray:
     return light @ _LUMINANCE
 
 
-def skin_tone(head: Head, patch: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
-    """The median colour (3,) of cheeks and chin, linear, not quite black.
+def vertex_light(
+    head: Head, vertices: np.ndarray, pixels: np.ndarray, box: Box
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a picture of any kind shows at some vertices (k,) of a head.
 
-    patch (h, w, 3+) : levels of a part of the picture that begins at `origin`, x and y.
+    Parameters
+    ----------
+    pixels (height, width[, channels]) : a part of the picture, which is at `box`.
+
+    Returns
+    -------
+    Those of the vertices (j,) that are in it, and their light (j, 3), linear BGR.
     """
+    column, row = np.rint(head.vertices[vertices, :2] - (box.left, box.top)).astype(int).T
+    inside = (column >= 0) & (row >= 0) & (column < box.width) & (row < box.height)
+    levels = as_levels(pixels[row[inside], column[inside]][None])[0, :, :3]
+    return vertices[inside], to_linear(levels)
+
+
+def skin_tone(head: Head, pixels: np.ndarray, box: Box) -> np.ndarray:
+    """The median colour (3,) of cheeks and chin, linear, not quite black; see `vertex_light`."""
     x, y, _ = head.surface.T
     lower_face = (np.abs(head.bfm.topology.slit) > _OFF_MOUTH) | (np.abs(x) > _OFF_SIDE)
     lower_face &= (y > _LOW) & (y < _HIGH) & (np.abs(x) < _WIDE) & head.seen
-    column, row = np.rint(head.vertices[lower_face, :2] - origin).astype(int).T
-    inside = (column >= 0) & (row >= 0) & (column < patch.shape[1]) & (row < patch.shape[0])
-    if not inside.any():
+    vertices, light = vertex_light(head, np.flatnonzero(lower_face), pixels, box)
+    if not len(vertices):
         return np.full(3, 0.2, np.float32)
-    levels = patch[row[inside], column[inside], :3]
-    return np.maximum(np.median(to_linear(levels), axis=0), 2e-3)
+    return np.maximum(np.median(light, axis=0), 2e-3)
 
 
 def saturation(tone: np.ndarray) -> float:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfm import BFMModel
-from reenactment.photo.colour import as_levels, skin_tone
+from reenactment.photo.colour import as_levels
 from reenactment.photo.eyes import paint_eyes
 from reenactment.photo.field import displacement
-from reenactment.photo.head import Head, bounds
-from reenactment.photo.lids import with_lids, without_eyes
+from reenactment.photo.head import Head
+from reenactment.photo.lids import Lidded, with_lids, without_eyes
 from reenactment.photo.mouth import paint_mouth
+from reenactment.photo.portrait import Album, Portrait
 from reenactment.photo.posed import Modeller, Posed
-from reenactment.photo.seam import snapped
 from reenactment.photo.shading import shade
 from reenactment.photo.slits import sampled
-from reenactment.photo.work import Donor, Work
+from reenactment.photo.work import Work
 from Sim3DR import rasterise
 
 _LEAST_SIZE = 12.0  # pixels; smaller faces stay as they are
@@ -32,17 +32,11 @@ class Source:
     img: np.ndarray | None = None
 
 
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """What is known of a source: its head, as fitted, and what its picture has to give."""
-
-    face: Posed
-    head: Head
-    donor: Donor | None
-
-
 class Photographer:
     """Makes photos with a 3DMM.
+
+    One is for many photos: what it found out about a source or a target is kept for the next photo,
+    where the same face is in the same picture. Photos are those of a new one, bit for bit.
 
     Parameters
     ----------
@@ -53,6 +47,7 @@ class Photographer:
     def __init__(self, bfm: BFMModel, eyes: bool = True) -> None:
         self.model = Modeller(bfm)
         self.eyes = eyes
+        self._album = Album(lambda posed, img: Portrait.of(self.model, posed, img, eyes))
 
     def __call__(
         self,
@@ -80,77 +75,71 @@ class Photographer:
         photo = np.empty_like(img) if out is None else out
         if photo is not img:
             photo[:] = img
-        size = img.shape[:2]
-        given = self._given(source) if source is not None else None
-        heads = [self.model.head(target) for target in targets]
-        order = sorted(range(len(heads)), key=lambda i: heads[i].size)
+        changes = [not a.wears_the_same(b) for a, b in zip(targets, results)]
+        if not any(changes):
+            return photo
+        sitters = [self._album.portrait(target, img) for target in targets]
+        donor = self._donor(source)
+        order = sorted(range(len(sitters)), key=lambda i: sitters[i].plain.size)
         for place, i in enumerate(order):
-            same = _wear_the_same(targets[i], results[i])
-            if not same and heads[i].size >= _LEAST_SIZE and _is_in_picture(heads[i], size):
-                kept = _covered([heads[k] for k in order[place + 1 :]], size)
-                before, after = self._moved(heads[i], targets[i], results[i], given)
-                _change(photo, before, after, given.donor if given else None, kept, self.eyes)
+            sitter = sitters[i]
+            if changes[i] and sitter.is_in_picture and sitter.plain.size >= _LEAST_SIZE:
+                kept = _covered([sitters[k].plain for k in order[place + 1 :]], img.shape[:2])
+                _change(photo, sitter, self._result(sitter, results[i], source), donor, kept)
         return photo
 
-    def _moved(
-        self, head: Head, target: Posed, result: Posed, given: _Given | None
+    def heads(
+        self, img: np.ndarray, target: Posed, result: Posed, source: Source | None = None
     ) -> tuple[Head, Head]:
-        """The target's head, and the result's, with the lids that they shall have."""
-        before, after = head.surface, self.model.surface(result)
-        if not self.eyes:
-            return head, head.shaped(without_eyes(head.bfm, before, after))
-        known = None
-        if given is not None and _wear_the_same(given.face, result):
-            known = given.head.surface, self.model.lids(given.face)
-        lids = self.model.lids(target), self.model.lids(result)
-        surfaces = with_lids(head.bfm, (before, lids[0]), (after, lids[1]), known)
-        return head.shaped(surfaces[0]), head.shaped(surfaces[1])
+        """The head of a target, and that which a photo gives it."""
+        sitter = self._album.portrait(target, img)
+        return sitter.head, self._result(sitter, result, source)
 
-    def _given(self, source: Source) -> _Given:
-        head, img = self.model.head(source.face), source.img
-        if img is None or not _is_in_picture(head, img.shape[:2]):
-            return _Given(source.face, head, None)
-        shown = head.shifted(snapped(head, img))
-        return _Given(source.face, head, Donor(shown, img, skin_tone(shown, img, (0, 0))))
+    def _result(self, sitter: Portrait, result: Posed, source: Source | None) -> Head:
+        """The sitter's head as a result, with the lids that it shall have."""
+        bfm, surface = self.model.bfm, self.model.surface(result)
+        if self.eyes:
+            lidded = Lidded(surface, self.model.lids(result))
+            surface = with_lids(bfm, sitter.lidded, lidded, self._giver(source, result))
+        else:
+            surface = without_eyes(bfm, sitter.plain.surface, surface)
+        return sitter.plain.shaped(surface).shifted(sitter.shift)
+
+    def _giver(self, source: Source | None, result: Posed) -> Lidded | None:
+        """The source's own face, if the result wears just what that does."""
+        if source is None or not source.face.wears_the_same(result):
+            return None
+        if source.img is not None:
+            return self._album.portrait(source.face, source.img).lidded
+        return Lidded(self.model.surface(source.face), self.model.lids(source.face))
+
+    def _donor(self, source: Source | None) -> Portrait | None:
+        """The portrait that teeth can be taken from."""
+        if source is None or source.img is None:
+            return None
+        portrait = self._album.portrait(source.face, source.img)
+        return portrait if portrait.is_in_picture else None
 
 
 def _change(
     photo: np.ndarray,
-    before: Head,
+    sitter: Portrait,
     after: Head,
-    donor: Donor | None,
+    donor: Portrait | None,
     kept: np.ndarray | None,
-    eyes: bool,
 ) -> None:
     """Draw one face into the photo itself."""
-    shift = snapped(before, photo)
-    before, after = before.shifted(shift), after.shifted(shift)
-    field = displacement(before, after, photo.shape[:2], kept)
+    field = displacement(sitter.head, after, photo.shape[:2], kept)
     box = field.box
     if min(box.size) < 2:
         return
     patch = as_levels(box.of(photo))
-    skin = skin_tone(before, patch, (box.left, box.top))
-    work = Work(before, after, field, patch, skin, sampled(patch, box, box, field.moves))
+    work = Work(sitter, after, field, patch, sampled(patch, box, box, field.moves))
     shade(work)
     paint_mouth(work, donor)
-    if eyes:
+    if sitter.eyes:
         paint_eyes(work, donor)
     _write(photo, work, kept)
-
-
-def _wear_the_same(a: Posed, b: Posed) -> bool:
-    """Whether two faces have one expression, in whatever number of rows."""
-    rows = np.atleast_2d(a.parts.expression), np.atleast_2d(b.parts.expression)
-    return bool(rows[0].shape[1] == rows[1].shape[1] and (rows[0] == rows[1]).all())
-
-
-def _is_in_picture(head: Head, size: tuple[int, int]) -> bool:
-    """Whether a head has finite vertices, and any in the picture (height, width)."""
-    low, high = bounds(head.vertices)
-    if not (np.isfinite(low) & np.isfinite(high)).all():
-        return False
-    return bool((high > 0).all() and (low < [size[1], size[0]]).all())
 
 
 def _covered(heads: Sequence[Head], size: tuple[int, int]) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from reenactment.photo.colour import as_levels, luminance, saturation, to_levels
 from reenactment.photo.field import Box
 from reenactment.photo.head import Head, ramp, smoothstep
 from reenactment.photo.lids import Eyes
+from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import (
     Labels,
     coarser,
@@ -19,7 +20,7 @@ from reenactment.photo.slits import (
     pure,
     sampled,
 )
-from reenactment.photo.work import Donor, Work
+from reenactment.photo.work import Work
 from Sim3DR import rasterise, sample_lanczos
 
 _AROUND = (0.04, 3.0)  # sizes of the face and pixels, of the box around an eye
@@ -35,7 +36,7 @@ def openings(head: Head) -> np.ndarray:
     return Eyes.of(head.bfm, head.surface, np.zeros(2)).opening
 
 
-def paint_eyes(work: Work, donor: Donor | None) -> None:
+def paint_eyes(work: Work, donor: Portrait | None) -> None:
     """Draw the lids and what is between them into the result."""
     before, after = openings(work.before), openings(work.after)
     for eye, mesh in enumerate(work.after.bfm.around_eyes):
@@ -43,7 +44,7 @@ def paint_eyes(work: Work, donor: Donor | None) -> None:
             _paint_eye(work, donor, eye, float(before[eye]), float(after[eye]))
 
 
-def _paint_eye(work: Work, donor: Donor | None, eye: int, before: float, after: float) -> None:
+def _paint_eye(work: Work, donor: Portrait | None, eye: int, before: float, after: float) -> None:
     topology = work.after.bfm.topology
     edges = work.after.vertices[topology.lids[eye].ravel()]
     box = Box.around(edges, _AROUND[0] * work.size + _AROUND[1], work.box)
@@ -127,7 +128,7 @@ def _ball_moves(work: Work, eye: int, box: Box, before: float, after: float) -> 
     return moves + stays[..., None].astype(np.float32) * (still - moves)
 
 
-def _waking(work: Work, donor: Donor | None, before: float, after: float, eye: int) -> float:
+def _waking(work: Work, donor: Portrait | None, before: float, after: float, eye: int) -> float:
     """How much of a source's eye is put where the target shows none: 0 to 1."""
     if donor is None:
         return 0.0
@@ -140,7 +141,13 @@ def _waking(work: Work, donor: Donor | None, before: float, after: float, eye: i
 
 
 def _paste_eye(
-    work: Work, donor: Donor, eye: int, box: Box, ball: np.ndarray, share: np.ndarray, wake: float
+    work: Work,
+    donor: Portrait,
+    eye: int,
+    box: Box,
+    ball: np.ndarray,
+    share: np.ndarray,
+    wake: float,
 ) -> None:
     """Draw the source's eye into the layer `ball` (h, w, 4), where its share is not 0."""
     shown = share > 1e-3
@@ -151,10 +158,10 @@ def _paste_eye(
         work.after.vertices[mesh.vertices], mesh.triangles, box.size, (box.left, box.top)
     )
     places = interpolated(raster, donor.head.vertices[mesh.vertices, :2])[shown]
-    seen = Box.around(places, 8.0, Box(0, 0, donor.img.shape[1], donor.img.shape[0]))
+    seen = Box.around(places, 8.0, donor.box)
     if min(seen.size) < 1:
         return
-    patch = as_levels(seen.of(donor.img))
+    patch = as_levels(seen.of(donor.pixels, donor.box))
     light = to_linear(sample_lanczos(patch, places - (seen.left, seen.top))[:, :3])
     source, target = luminance(donor.skin), luminance(work.skin)
     grey = luminance(light)[:, None]

@@ -11,8 +11,9 @@ from bfm.topology import COLUMNS
 from reenactment.photo.colour import as_levels, luminance, saturation, to_levels, to_linear
 from reenactment.photo.field import Box
 from reenactment.photo.head import Head, ramp, smoothstep
+from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import grid_triangles, interpolated
-from reenactment.photo.work import Donor, Work
+from reenactment.photo.work import Work
 from Sim3DR import rasterise, sample_lanczos
 
 _ROWS = np.linspace(0, 1, 9)  # shares of the way from the upper to the lower lip
@@ -48,7 +49,7 @@ class Spots(NamedTuple):
 
 
 def interior_levels(
-    work: Work, donor: Donor | None, box: Box, share: np.ndarray, before: float, after: float
+    work: Work, donor: Portrait | None, box: Box, share: np.ndarray, before: float, after: float
 ) -> np.ndarray:
     """The opening's levels (h, w, 4); only where its `share` (h, w) of a pixel is not 0.
 
@@ -78,7 +79,7 @@ def _newness(before: float, after: float) -> float:
 
 
 def _spots(
-    work: Work, donor: Donor | None, box: Box, shown: np.ndarray
+    work: Work, donor: Portrait | None, box: Box, shown: np.ndarray
 ) -> tuple[Spots, np.ndarray]:
     """What the strip has at the shown pixels, and which (k,) of them it reaches."""
     upper, lower = work.after.lip_points()[..., :2]
@@ -155,7 +156,7 @@ def _tooth_places(head: Head) -> np.ndarray:
     return upper + _ROWS[:, None, None] * (lower - upper) - moved
 
 
-def _other(work: Work, donor: Donor | None, spots: Spots, after: float) -> np.ndarray:
+def _other(work: Work, donor: Portrait | None, spots: Spots, after: float) -> np.ndarray:
     """Light (k, 3) of the source's interior where it is open enough, of made-up teeth elsewhere."""
     made = made_up(work.skin, spots)
     open_ = float(donor.head.mouth_opening().clip(0).mean()) if donor else 0.0
@@ -169,13 +170,13 @@ def _other(work: Work, donor: Donor | None, spots: Spots, after: float) -> np.nd
     return made + trust * (light * shade[:, None] - made)
 
 
-def _source_light(donor: Donor, work: Work, places: np.ndarray) -> np.ndarray:
+def _source_light(donor: Portrait, work: Work, places: np.ndarray) -> np.ndarray:
     """The source's picture at places (k, 2), not sharper than the target can show it."""
     margin = 8.0
-    box = Box.around(places, margin, Box(0, 0, donor.img.shape[1], donor.img.shape[0]))
+    box = Box.around(places, margin, donor.box)
     if min(box.size) < 1:
         return np.zeros((len(places), 3), np.float32)
-    patch = as_levels(box.of(donor.img))
+    patch = as_levels(box.of(donor.pixels, donor.box))
     ratio = donor.head.scale / max(work.after.scale, 1e-6)
     if ratio > 1.4:
         patch = cv2.GaussianBlur(patch, (0, 0), 0.45 * ratio)

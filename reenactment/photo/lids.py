@@ -7,6 +7,7 @@ any gap can be asked for. Gaps are in widths of the eye.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,13 @@ _MOST = 1.2  # by which a coefficient is changed
 # and the frames of glasses.
 _REACH_ABOVE, _REACH_BELOW = (4.0, 11.0), (2.5, 7.0)
 _AWAY_ABOVE, _AWAY_BELOW = (14.0, 20.0), (9.0, 15.0)  # mm, beyond what the directions themselves do
+
+
+class Lidded(NamedTuple):
+    """A surface (n, 3), mm, and the coefficients (2,) of its lid directions."""
+
+    surface: np.ndarray
+    coefficient: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +80,7 @@ def corrected(target: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Openings (2,) of the target and of the result, with the fit's error at shut eyes removed.
 
     What is more open than the target stays; below, the target's opening goes down to 0 where `want`
-    reaches that of shut eyes. A target that is itself shut is treated as such.
+    reaches that of shut eyes. A target that is itself shut is treated as such, whatever is wanted.
     """
     closing = target * np.maximum(0, (want - _SHUT) / np.maximum(target - _SHUT, 0.03))
     result = np.where(want >= target, want, closing)
@@ -84,49 +92,64 @@ def corrected(target: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndar
     return true_target, np.where(stays, np.minimum(result, true_target), result)
 
 
-def with_lids(
-    bfm: BFMModel,
-    target: tuple[np.ndarray, np.ndarray],
-    result: tuple[np.ndarray, np.ndarray],
-    source: tuple[np.ndarray, np.ndarray] | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Surfaces (n, 3) mm of target and result whose eyes are as open as they shall be.
+def settled(bfm: BFMModel, target: Lidded) -> np.ndarray:
+    """The target's surface (n, 3) mm, with its eyes as open as they are in truth."""
+    if bfm.lid_moves is None:
+        return target.surface
+    eyes = Eyes.of(bfm, *target)
+    want, _ = corrected(eyes.opening, eyes.opening)
+    change = _change(eyes, want * eyes.width, _slopes(bfm))
+    surface = target.surface.copy()
+    surface[bfm.lid_moves.vertices] += _lid_moves(bfm, change)
+    return surface
 
-    Parameters
-    ----------
-    target, result, source : a surface (n, 3), mm, and the coefficients (2,) of its lid directions;
-        the source's where its expression is the result's.
+
+def with_lids(
+    bfm: BFMModel, target: Lidded, result: Lidded, source: Lidded | None = None
+) -> np.ndarray:
+    """The result's surface (n, 3) mm, with eyes as open as they shall be on the `settled` target.
+
+    source : where its expression is the result's.
     """
     if bfm.lid_moves is None:
-        return target[0], result[0]
-    vertices, moves = bfm.lid_moves.vertices, bfm.lid_moves.moves * np.float32(MM)
-    slope = np.minimum(_slopes(bfm, vertices, moves), -1e-3)
+        return result.surface
+    vertices, slope = bfm.lid_moves.vertices, _slopes(bfm)
     eyes_t, eyes_r = (Eyes.of(bfm, *face) for face in (target, result))
     eyes_s = Eyes.of(bfm, *source) if source else None
-    want_t, want_r = corrected(eyes_t.opening, asked(eyes_t, eyes_r, eyes_s, slope))
+    wants = corrected(eyes_t.opening, asked(eyes_t, eyes_r, eyes_s, slope))
     change_t, change_r = (
-        np.clip((want * eyes_t.width - eyes.gap) / slope, -_MOST, _MOST)
-        for want, eyes in ((want_t, eyes_t), (want_r, eyes_r))
+        _change(eyes, want * eyes_t.width, slope) for eyes, want in zip((eyes_t, eyes_r), wants)
     )
     topology = bfm.topology
     reach = (1 - smoothstep(topology.above_lid[vertices], *_REACH_ABOVE)) * (
         1 - smoothstep(topology.below_lid[vertices], *_REACH_BELOW)
     )
-    own = eyes_t.coefficient + change_t
-    before, after = target[0].copy(), result[0].copy()
-    before[vertices] += moves @ change_t.astype(np.float32)
+    own, after = eyes_t.coefficient + change_t, result.surface.copy()
     # all that the result's lids would take along is undone, and what is near them done
-    after[vertices] += moves @ (own - eyes_r.coefficient).astype(np.float32)
-    lids = moves @ (eyes_r.coefficient + change_r - own).astype(np.float32)
+    after[vertices] += _lid_moves(bfm, own - eyes_r.coefficient)
+    lids = _lid_moves(bfm, eyes_r.coefficient + change_r - own)
     after[vertices] += reach[:, None].astype(np.float32) * lids
-    return before, after
+    return after
 
 
-def _slopes(bfm: BFMModel, vertices: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """How much each eye's gap changes with its coefficient, (2,), mm."""
-    place = np.searchsorted(vertices, bfm.topology.lids)
-    y = np.stack([moves[place[eye], 1, eye] for eye in (0, 1)])[:, :, _MIDDLE]
-    return (y[:, 0] - y[:, 1]).mean(axis=1)
+def _change(eyes: Eyes, gap: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """By how much the lids' coefficients (2,) go to open the eyes by a gap (2,), mm."""
+    return np.clip((gap - eyes.gap) / slope, -_MOST, _MOST)
+
+
+def _lid_moves(bfm: BFMModel, change: np.ndarray) -> np.ndarray:
+    """How the vertices that lids take along move, (k, 3) float32 mm."""
+    assert bfm.lid_moves is not None
+    return bfm.lid_moves.moves @ (MM * change).astype(np.float32)
+
+
+def _slopes(bfm: BFMModel) -> np.ndarray:
+    """How much each eye's gap changes with its coefficient, (2,), mm; less than nought."""
+    assert bfm.lid_moves is not None
+    place = np.searchsorted(bfm.lid_moves.vertices, bfm.topology.lids)
+    moves = bfm.lid_moves.moves[:, 1] * MM
+    y = np.stack([moves[place[eye], eye] for eye in (0, 1)])[:, :, _MIDDLE]
+    return np.minimum((y[:, 0] - y[:, 1]).mean(axis=1), -1e-3)
 
 
 def without_eyes(bfm: BFMModel, before: np.ndarray, after: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from bfm.topology import COLUMNS
 from reenactment.photo.field import Box
 from reenactment.photo.head import Head, ramp
 from reenactment.photo.interior import interior_levels
+from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import (
     FINER,
     Labels,
@@ -22,7 +23,7 @@ from reenactment.photo.slits import (
     pure,
     sampled,
 )
-from reenactment.photo.work import Donor, Work
+from reenactment.photo.work import Work
 
 _ROWS = 9  # of the strip that stands for what lies behind the lips
 _BEHIND = 0.012  # sizes of the face, that it lies behind them
@@ -43,7 +44,7 @@ class Opening:
         return cls(*(float(h.mouth_opening().clip(0).mean()) for h in (before, after)))
 
 
-def paint_mouth(work: Work, donor: Donor | None) -> None:
+def paint_mouth(work: Work, donor: Portrait | None) -> None:
     """Draw lips and what is between them into the result."""
     lips = work.after.lip_points()
     margin = _AROUND[0] * work.size + _AROUND[1]

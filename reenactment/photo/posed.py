@@ -36,6 +36,17 @@ class Posed:
         return cls(parts, to_picture)
 
 
+    def equals(self, other: Posed) -> bool:
+        """Whether it is the same face in the same place, bit for bit."""
+        parts = *self.parts, self.to_picture
+        return all(map(np.array_equal, parts, (*other.parts, other.to_picture)))
+
+    def wears_the_same(self, other: Posed) -> bool:
+        """Whether both have one expression, in whatever number of rows."""
+        rows = np.atleast_2d(self.parts.expression), np.atleast_2d(other.parts.expression)
+        return bool(rows[0].shape[1] == rows[1].shape[1] and (rows[0] == rows[1]).all())
+
+
 class Modeller:
     """Makes heads of parameters with a 3DMM."""
 

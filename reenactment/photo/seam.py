@@ -22,10 +22,11 @@ _STIFFNESS, _LARGEST_JUMP = 0.15, 2  # of the line, from column to column, in st
 _REACH_Y, _REACH_X = (5.0, 15.0), (23.0, 32.0)  # mm from the seam, over which skin follows
 
 
-def snapped(head: Head, img: np.ndarray) -> np.ndarray:
+def snapped(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
     """How far (n, 2) vertices move in the picture for the lips to close on its seam, pixels.
 
-    Zeros where the mouth is open, or too small to see. img (H, W[, 1, 3 or 4]) of any kind.
+    Zeros where the mouth is open, or too small to see. pixels (height, width[, 1, 3 or 4]) : a
+    part of the picture, of any kind, which is at the box `part`.
     """
     upper, lower = head.lip_points()[..., :2]
     still = np.zeros((len(head.vertices), 2), np.float32)
@@ -37,11 +38,11 @@ def snapped(head: Head, img: np.ndarray) -> np.ndarray:
     count = int(_SEARCH * width / step)
     offsets = np.arange(-count, count + 1) * step
     seam = (upper + lower) / 2
-    box = Box.around(seam, _SEARCH * width + 3, Box(0, 0, img.shape[1], img.shape[0]))
+    box = Box.around(seam, _SEARCH * width + 3, part)
     if min(box.size) < 2:
         return still
     seam = seam - (box.left, box.top)
-    darkness = _lightness(as_bgr(box.of(img)), seam, head.down, offsets)
+    darkness = _lightness(as_bgr(box.of(pixels, part)), seam, head.down, offsets)
     darkness -= np.median(darkness, axis=1, keepdims=True)
     line = _darkest_line(darkness, offsets / (_LIKELY * width))
     depth = np.clip(-darkness[np.arange(COLUMNS), line] / _SURE, 0, 1)

@@ -8,18 +8,7 @@ import numpy as np
 
 from reenactment.photo.field import Box, Field
 from reenactment.photo.head import Head
-
-
-@dataclass(frozen=True, eq=False)
-class Donor:
-    """The face that an expression comes from, in its picture (H, W, 3) uint8 BGR.
-
-    skin (3,) : its tone, linear BGR.
-    """
-
-    head: Head
-    img: np.ndarray
-    skin: np.ndarray
+from reenactment.photo.portrait import Portrait
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,16 +17,24 @@ class Work:
 
     patch (height, width, 4) float32 : the picture's levels, 0 to 255, over the field's box: BGR and
         a fourth channel that only moves.
-    skin (3,) : the target's tone, linear BGR.
     result (height, width, 4) float32 : the patch moved by the field; the steps draw into it.
     """
 
-    before: Head
+    sitter: Portrait
     after: Head
     field: Field
     patch: np.ndarray
-    skin: np.ndarray
     result: np.ndarray
+
+    @property
+    def before(self) -> Head:
+        """The target's head."""
+        return self.sitter.head
+
+    @property
+    def skin(self) -> np.ndarray:
+        """The target's tone (3,), linear BGR."""
+        return self.sitter.skin
 
     @property
     def box(self) -> Box:
