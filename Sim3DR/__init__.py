@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from Sim3DR.fields import extend, sample_lanczos
+from Sim3DR.fields import extend, sample_lanczos, sample_moved
 from Sim3DR.lighting import RenderPipeline
 from Sim3DR.raster import Raster, interpolate, rasterise
 from Sim3DR.Sim3DR import draw, get_normal, rasterize, sample
@@ -18,4 +18,5 @@ __all__ = [
     "rasterize",
     "sample",
     "sample_lanczos",
+    "sample_moved",
 ]

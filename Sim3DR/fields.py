@@ -23,17 +23,42 @@ def sample_lanczos(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
     ------
     ValueError : wrong shapes or types.
     """
+    if places.ndim < 1 or places.shape[-1] != 2:
+        raise ValueError(f"places: expected (..., 2), got {places.shape}")
+    picture, out = _checked(picture), np.zeros((*places.shape[:-1], 4), np.float32)
+    if out.size and picture.size:
+        flat = np.ascontiguousarray(places, np.float32).reshape(-1, 2)
+        fields.sample_lanczos(picture, flat, out.reshape(-1, 4))
+    return out
+
+
+def sample_moved(
+    picture: np.ndarray, moves: np.ndarray, corner: tuple[int, int] = (0, 0)
+) -> np.ndarray:
+    """`sample_lanczos` at each pixel's own place plus what a field says.
+
+    Parameters
+    ----------
+    moves (h, w, 2) : pixels; corner : x, y in the picture of the field's first pixel.
+
+    Returns
+    -------
+    (h, w, 4) float32.
+    """
+    if moves.ndim != 3 or moves.shape[2] != 2:
+        raise ValueError(f"moves: expected (h, w, 2), got {moves.shape}")
+    picture, out = _checked(picture), np.zeros((*moves.shape[:2], 4), np.float32)
+    if out.size and picture.size:
+        fields.sample_moved(picture, np.ascontiguousarray(moves, np.float32), *corner, out)
+    return out
+
+
+def _checked(picture: np.ndarray) -> np.ndarray:
     if picture.ndim != 3 or picture.shape[2] != 4 or picture.dtype != np.float32:
         raise ValueError(
             f"picture: expected (H, W, 4) float32, got {picture.shape} of {picture.dtype}"
         )
-    if places.ndim < 1 or places.shape[-1] != 2:
-        raise ValueError(f"places: expected (..., 2), got {places.shape}")
-    out = np.zeros((*places.shape[:-1], 4), np.float32)
-    if out.size and picture.size:
-        flat = np.ascontiguousarray(places, np.float32).reshape(-1, 2)
-        fields.sample_lanczos(np.ascontiguousarray(picture), flat, out.reshape(-1, 4))
-    return out
+    return np.ascontiguousarray(picture)
 
 
 def extend(values: np.ndarray, known: np.ndarray) -> np.ndarray:

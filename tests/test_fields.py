@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Sim3DR import extend, sample_lanczos
+from Sim3DR import extend, sample_lanczos, sample_moved
 
 
 def grid(height: int, width: int) -> np.ndarray:
@@ -32,6 +32,17 @@ def test_smooth_pictures_are_met_between_pixels():
     places = np.random.default_rng(1).uniform(5, 34, (500, 2)).astype(np.float32)
     seen = sample_lanczos(wave(grid(40, 40)).astype(np.float32), places)
     assert np.abs(seen - wave(places)).max() < 0.01
+
+
+def test_moving_is_sampling_at_moved_places():
+    picture = noise(25, 18)
+    moves = np.random.default_rng(2).normal(size=(9, 7, 2)).astype(np.float32) * 8
+    moves[3, 3] = np.nan
+    expected = sample_lanczos(picture, grid(9, 7) + np.float32([4, 11]) + moves)
+    assert np.array_equal(sample_moved(picture, moves, (4, 11)), expected)
+    assert np.array_equal(sample_moved(picture, 0 * noise(25, 18)[..., :2]), picture)
+    with pytest.raises(ValueError, match="moves: expected"):
+        sample_moved(picture, moves[0])
 
 
 @pytest.mark.parametrize("place", [(-50, -50), (np.nan, -np.inf), (-0.0, -1e30)])

@@ -399,8 +399,10 @@ def random_pairs(
         moved = Posed(parts, target.posed.to_picture)
         before, after = studio.photographer.heads(target.img, target.posed, moved)
         field = displacement(before, after, target.img.shape[:2])
-        bad = (jacobian(field.moves) < 0.15) & ~filled(field.raster.covered)
-        folded, pixels = folded + bool(bad.any()), pixels + int(bad.sum())
+        if field is not None:
+            bad = jacobian(field.moves) < 0.15
+            field.inner.of(bad, field.box)[filled(field.raster.covered)] = False
+            folded, pixels = folded + bool(bad.any()), pixels + int(bad.sum())
         box = regions(target)["face"]
         near.append(psnr(studio.photo(source, target, 0.01)[box], target.img[box]))
     print(f"random pairs: {count}; folds outside the face on {folded} of them, {pixels} pixels; "

@@ -10,6 +10,10 @@
 // For functions whose loops gain from AVX2. Without FMA, both clones give the same results.
 #define WIDE_CLONES CLONES("default", "avx2")
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi"  // how Twice is passed: not at all, it is inlined
+#endif
+
 namespace sim3dr {
 namespace {
 
@@ -19,13 +23,17 @@ constexpr int STEPS = 512;  // of a pixel, at which the window is tabulated
 // The window's weights for each step of the way from one pixel to the next.
 struct Window {
     float weights[STEPS + 1][TAPS];
+    float by_channel[STEPS + 1][4 * TAPS];  // each weight four times
 
     Window() {
         for (int step = 0; step <= STEPS; ++step) {
             double sum = 0, raw[TAPS];
             for (int k = 0; k < TAPS; ++k)
                 sum += raw[k] = lanczos(static_cast<double>(step) / STEPS + RADIUS - 1 - k);
-            for (int k = 0; k < TAPS; ++k) weights[step][k] = static_cast<float>(raw[k] / sum);
+            for (int k = 0; k < TAPS; ++k) {
+                weights[step][k] = static_cast<float>(raw[k] / sum);
+                std::fill_n(by_channel[step] + 4 * k, 4, weights[step][k]);
+            }
         }
     }
 
@@ -54,10 +62,16 @@ struct Place {
     }
 };
 
-inline Floats across(const float *row, const float *weights) {
-    Floats sum = all(weights[0]) * load(row);
-    for (int k = 1; k < TAPS; ++k) sum = sum + all(weights[k]) * load(row + 4 * k);
-    return sum;
+// Well inside the picture, whose rows have so many floats: two pixels at a time.
+inline Floats inside(const float *corner, std::int64_t row_step, const float *wx,
+                     const float *wy) {
+    const Twice first = load_twice(wx), second = load_twice(wx + 8), third = load_twice(wx + 16);
+    Twice sum = all_twice(0);
+    for (int row = 0; row < TAPS; ++row, corner += row_step)
+        sum = sum + all_twice(wy[row]) * (first * load_twice(corner) +
+                                          second * load_twice(corner + 8) +
+                                          third * load_twice(corner + 16));
+    return sum_of_halves(sum);
 }
 
 // Near the border: the pixels beyond it are those on it.
@@ -84,9 +98,8 @@ WIDE_CLONES void sample_all(const Window &window, const float *picture, std::int
         const std::int64_t left = x.pixel - (RADIUS - 1), top = y.pixel - (RADIUS - 1);
         Floats sum = all(0);
         if (x.has_all_taps(width) && y.has_all_taps(height)) {
-            const float *row = picture + 4 * (top * width + left);
-            for (int k = 0; k < TAPS; ++k, row += 4 * width)
-                sum = sum + all(wy[k]) * across(row, wx);
+            sum = inside(picture + 4 * (top * width + left), 4 * width,
+                         window.by_channel[x.step], wy);
         } else {
             for (int k = 0; k < TAPS; ++k) {
                 const std::int64_t line = std::min(std::max<std::int64_t>(top + k, 0), height - 1);
@@ -205,6 +218,19 @@ void sample_lanczos(const float *picture, std::int64_t height, std::int64_t widt
                     const float *places, std::int64_t count, float *out) {
     static const Window window;
     sample_all(window, picture, height, width, places, count, out);
+}
+
+void sample_moved(const float *picture, std::int64_t height, std::int64_t width,
+                  const float *moves, std::int64_t rows, std::int64_t columns, std::int64_t left,
+                  std::int64_t top, float *out) {
+    std::vector<float> places(2 * columns);
+    for (std::int64_t y = top; y < top + rows; ++y, moves += 2 * columns, out += 4 * columns) {
+        for (std::int64_t x = 0; x < columns; ++x) {
+            places[2 * x] = static_cast<float>(left + x) + moves[2 * x];
+            places[2 * x + 1] = static_cast<float>(y) + moves[2 * x + 1];
+        }
+        sample_lanczos(picture, height, width, places.data(), columns, out);
+    }
 }
 
 void extend(float *values, const std::uint8_t *known, std::int64_t channels, std::int64_t height,

@@ -13,6 +13,12 @@ namespace sim3dr {
 void sample_lanczos(const float *picture, std::int64_t height, std::int64_t width,
                     const float *places, std::int64_t count, float *out);
 
+// out (rows, columns, 4): the picture at the place of each pixel, of which the first is at left and
+// top, plus moves (rows, columns, 2); otherwise as sample_lanczos.
+void sample_moved(const float *picture, std::int64_t height, std::int64_t width,
+                  const float *moves, std::int64_t rows, std::int64_t columns, std::int64_t left,
+                  std::int64_t top, float *out);
+
 // Solve Laplace's equation where a field is not known. values (channels, height, width): read
 // where known (height, width) is not 0, filled in elsewhere; nothing crosses the border.
 // Approximate: a fixed number of multigrid cycles (Brandt 1977) leaves about a hundredth.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from reenactment.photo.field import Box
@@ -14,13 +15,31 @@ _OFF_MOUTH, _OFF_SIDE, _LOW, _HIGH, _WIDE = 14.0, 32.0, -75.0, -5.0, 45.0
 
 
 def as_levels(picture: np.ndarray) -> np.ndarray:
-    """A picture of any kind as (h, w, 4) float32 levels of 0 to 255: BGR, and alpha or 0."""
+    """A picture of any kind as (h, w, 4) float32 levels of 0 to 255: BGR and alpha."""
     pixels = picture if picture.ndim == 3 else picture[..., None]
-    levels = np.zeros((*pixels.shape[:2], 4), np.float32)
-    levels[..., : max(3, pixels.shape[2])] = pixels
+    if pixels.shape[2] != 4:
+        code = cv2.COLOR_GRAY2BGRA if pixels.shape[2] == 1 else cv2.COLOR_BGR2BGRA
+        pixels = cv2.cvtColor(pixels, code)
+    levels = pixels.astype(np.float32)
     if picture.dtype == np.uint16:
         levels /= 257
     return levels
+
+
+def put_levels(levels: np.ndarray, pixels: np.ndarray, where: np.ndarray | None = None) -> None:
+    """Round and clip levels (h, w, 4) into a picture's pixels of any kind; `where` (h, w) bool."""
+    scale, depth = (257, cv2.CV_16U) if pixels.dtype == np.uint16 else (1, cv2.CV_8U)
+    new = np.asarray(cv2.addWeighted(levels, scale, levels, 0, 0, dtype=depth))
+    if pixels.ndim == 2:
+        new = new[..., 0]
+    elif pixels.shape[2] == 3:
+        new = cv2.cvtColor(new, cv2.COLOR_BGRA2BGR)
+    else:
+        new = new[..., : pixels.shape[2]]
+    if where is None:
+        pixels[:] = new
+    else:
+        np.copyto(pixels, new, where=where.reshape(where.shape + (1,) * (pixels.ndim - 2)))
 
 
 def to_linear(levels: np.ndarray) -> np.ndarray:
@@ -52,6 +71,8 @@ def vertex_light(
     """
     column, row = np.rint(head.vertices[vertices, :2] - (box.left, box.top)).astype(int).T
     inside = (column >= 0) & (row >= 0) & (column < box.width) & (row < box.height)
+    if not inside.any():
+        return vertices[inside], np.zeros((0, 3), np.float32)
     levels = as_levels(pixels[row[inside], column[inside]][None])[0, :, :3]
     return vertices[inside], to_linear(levels)
 

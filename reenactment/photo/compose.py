@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bfm import BFMModel
-from reenactment.photo.colour import as_levels
+from reenactment.photo.colour import as_levels, put_levels
 from reenactment.photo.eyes import paint_eyes
 from reenactment.photo.field import displacement
 from reenactment.photo.head import Head
@@ -130,32 +130,19 @@ def _change(
 ) -> None:
     """Draw one face into the photo itself."""
     field = displacement(sitter.head, after, photo.shape[:2], kept)
-    box = field.box
-    if min(box.size) < 2:
+    if field is None:
         return
+    box = field.box
     patch = as_levels(box.of(photo))
     work = Work(sitter, after, field, patch, sampled(patch, box, box, field.moves))
     shade(work)
     paint_mouth(work, donor)
     if sitter.eyes:
         paint_eyes(work, donor)
-    _write(photo, work, kept)
+    put_levels(work.result, box.of(photo), None if kept is None else ~box.of(kept))
 
 
 def _covered(heads: Sequence[Head], size: tuple[int, int]) -> np.ndarray | None:
     """The pixels of a picture that the heads cover, (height, width) bool; None without any."""
     masks = [rasterise(head.vertices, head.bfm.tri, size).covered for head in heads]
     return np.logical_or.reduce(masks) if masks else None
-
-
-def _write(photo: np.ndarray, work: Work, kept: np.ndarray | None) -> None:
-    """Put the work into the photo, in its own type; what did not move comes out as it was."""
-    place = work.box.of(photo)
-    pixels = place if photo.ndim == 3 else place[..., None]
-    levels = work.result[..., : pixels.shape[2]]
-    scale, most = (257, 65535) if photo.dtype == np.uint16 else (1, 255)
-    new = np.clip(np.rint(levels * np.float32(scale)), 0, most).astype(photo.dtype)
-    if kept is None:
-        pixels[:] = new
-    else:
-        np.copyto(pixels, new, where=~work.box.of(kept)[..., None])

@@ -62,8 +62,9 @@ def _paint_eye(work: Work, donor: Portrait | None, eye: int, before: float, afte
     upper, lower = _lid_moves(work, moves, shares, above, below, closing, shut)
     layers = [sampled(work.patch, work.box, box, m) for m in (upper, lower)]
     layers.append(sampled(work.patch, work.box, box, _ball_moves(work, eye, box, before, after)))
-    wake = _waking(work, donor, before, after, eye)
+    wake = (1 - ramp(before, 0.08, 0.14)) * ramp(after, 0.16, 0.24)
     if donor is not None and wake > 0:
+        wake *= _usable(donor, work.after, eye)
         _paste_eye(work, donor, eye, box, layers[2], ball_share, wake)
     total = ball_share + upper_share + lower_share
     weights = (upper_share, lower_share, ball_share)
@@ -128,16 +129,10 @@ def _ball_moves(work: Work, eye: int, box: Box, before: float, after: float) -> 
     return moves + stays[..., None].astype(np.float32) * (still - moves)
 
 
-def _waking(work: Work, donor: Portrait | None, before: float, after: float, eye: int) -> float:
-    """How much of a source's eye is put where the target shows none: 0 to 1."""
-    if donor is None:
-        return 0.0
+def _usable(donor: Portrait, after: Head, eye: int) -> float:
+    """How well the source's eye serves where the target shows none: 0 to 1."""
     shown = float(openings(donor.head)[eye])
-    turned = max(donor.head.yaw, work.after.yaw)
-    return (
-        (1 - ramp(before, 0.08, 0.14)) * ramp(after, 0.16, 0.24) * float(shown > 0.16)
-        * (1 - ramp(turned, 25, 38))
-    )
+    return ramp(shown, 0.14, 0.18) * (1 - ramp(max(donor.head.yaw, after.yaw), 25, 38))
 
 
 def _paste_eye(

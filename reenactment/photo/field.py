@@ -6,6 +6,7 @@ target's picture, its colour lies: the target's vertices minus the result's.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ _MARGIN = 0.45  # around both meshes: beyond it, nothing moves
 _CELL = 1 / 110  # of the grid on which the field is extended
 _RIM, _FACING = 0.07, 0.35  # so near the outline, surfaces must face us: z of their normals
 _SEAM = (0.5, 0.02)  # pixels and f inside the mesh, over which its own field takes over
-_BORDER = 0.12  # from the picture's border, over which the field fades
+_BORDER = 0.12  # from the field's border, over which it fades
 
 
 class Box(NamedTuple):
@@ -40,6 +41,12 @@ class Box(NamedTuple):
         last = np.clip(high, first, (within.right, within.bottom)).astype(int)
         return cls(int(first[0]), int(first[1]), *(int(side) for side in last - first))
 
+    def in_cells(self, box: Box, cell: int) -> Box:
+        """The square cells of another box that this one, which is in it, touches."""
+        left, top = (self.left - box.left) // cell, (self.top - box.top) // cell
+        right, bottom = -(-(self.right - box.left) // cell), -(-(self.bottom - box.top) // cell)
+        return Box(left, top, right - left, bottom - top)
+
     @property
     def right(self) -> int:
         """The first column after it."""
@@ -49,6 +56,10 @@ class Box(NamedTuple):
     def bottom(self) -> int:
         """The first row below it."""
         return self.top + self.height
+
+    @property
+    def area(self) -> int:
+        return self.width * self.height
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,31 +72,27 @@ class Box(NamedTuple):
             self.left - inside.left, self.top - inside.top)
         return array[top : top + self.height, left : left + self.width]
 
-    def places(self) -> np.ndarray:
-        """The pixels' coordinates (height, width, 2) float32."""
-        x = np.arange(self.left, self.right, dtype=np.float32)
-        y = np.arange(self.top, self.bottom, dtype=np.float32)
-        return np.stack(np.broadcast_arrays(x, y[:, None]), axis=-1)
-
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """The displacement over a box of the picture.
+    """The displacement over a box of the picture, nought at its border.
 
-    moves (height, width, 2) float32 : pixels. known (height, width) bool : where the mesh gives
-    it. raster : the result's mesh over the box.
+    moves (height, width, 2) float32 : pixels.
+    inner : the box of the result's mesh; raster, known (its height, width) bool : the mesh there,
+        and where it gives the field.
     """
 
     box: Box
     moves: np.ndarray
-    known: np.ndarray
+    inner: Box
     raster: Raster
+    known: np.ndarray
 
 
 def displacement(
     before: Head, after: Head, picture: tuple[int, int], kept: np.ndarray | None = None
-) -> Field:
-    """The field that makes the face `before` look as `after`.
+) -> Field | None:
+    """The field that makes the face `before` look as `after`; None where it has no room.
 
     Parameters
     ----------
@@ -93,58 +100,82 @@ def displacement(
     kept (height, width) bool : pixels of the picture that must not move, if any.
     """
     size = after.size
-    both = np.concatenate([before.vertices, after.vertices])
-    box = Box.around(both, _MARGIN * size, Box(0, 0, picture[1], picture[0]))
-    raster = rasterise(after.vertices, after.bfm.tri, box.size, (box.left, box.top))
+    cell = math.ceil(_CELL * size)
+    box, inner = _boxes(before, after, picture, cell)
+    if not inner.area:
+        return None
+    raster = rasterise(after.vertices, after.bfm.tri, inner.size, (inner.left, inner.top))
+    own, known = _own(before, after, raster)
+    still = None if kept is None else box.of(kept)
+    if still is not None:
+        known &= ~inner.of(still, box)
+    own[~known] = 0
+    reach = _BORDER * size
+    solved = _solved(own, known, box, inner, still, size)
+    solved *= _fade(box.in_cells(box, cell).size, cell, reach)[..., None]
+    moves = cv2.resize(solved, (box.width, box.height), interpolation=cv2.INTER_LINEAR)
+    own *= inner.of(_fade(box.size, 1, reach), box)[..., None]
+    depth = cv2.distanceTransform(known.astype(np.uint8), cv2.DIST_L2, 3)
+    share = smoothstep(depth, _SEAM[0], max(_SEAM[1] * size, 3.0))
+    part = inner.of(moves, box)
+    part += share[..., None] * (own - part)
+    if still is not None:
+        moves[still] = 0
+    return Field(box, moves, inner, raster, known)
+
+
+def _boxes(before: Head, after: Head, picture: tuple[int, int], cell: int) -> tuple[Box, Box]:
+    """What may move, and in it the box of the result's mesh, both of whole square cells."""
+    (low, high), (lower, higher) = bounds(before.vertices), bounds(after.vertices)
+    ends = np.array([np.minimum(low, lower), np.maximum(high, higher)])
+    box = Box.around(ends, _MARGIN * after.size, Box(0, 0, picture[1], picture[0]))
+    box = box._replace(width=box.width // cell * cell, height=box.height // cell * cell)
+    mesh = Box.around(np.array([lower, higher]), 2, box).in_cells(box, cell)
+    inner = Box(*(cell * side for side in mesh))
+    return box, inner._replace(left=box.left + inner.left, top=box.top + inner.top)
+
+
+def _own(before: Head, after: Head, raster: Raster) -> tuple[np.ndarray, np.ndarray]:
+    """The mesh's field (h, w, 2) over a raster, and where (h, w) it is one of what was seen."""
+    moves = interpolate(raster, before.vertices[:, :2] - after.vertices[:, :2])
     facing = np.minimum(before.normals[:, 2], after.normals[:, 2])
-    vertex = np.column_stack(
-        [before.vertices[:, :2] - after.vertices[:, :2], before.seen, facing]
-    )
-    drawn = interpolate(raster, vertex.astype(np.float32))
-    moves, seen, facing = drawn[..., :2], drawn[..., 2] > 0.5, drawn[..., 3]
-    inside = cv2.distanceTransform(raster.covered.astype(np.uint8), cv2.DIST_L2, 3)
-    known = raster.covered & seen & ((inside > _RIM * size) | (facing > _FACING))
-    still = np.zeros(box.size, bool) if kept is None else box.of(kept)
-    known &= ~still
-    field = _blended(moves, known, _extended(moves, known, still, size), size)
-    field *= _fade_to_border(box, picture, _BORDER * size)[..., None]
-    field[still] = 0
-    return Field(box, field, known, raster)
+    drawn = interpolate(raster, np.column_stack([before.seen.astype(np.float32), facing]))
+    seen, covered = drawn[..., 0] > 0.5, raster.covered
+    inside = cv2.distanceTransform(covered.astype(np.uint8), cv2.DIST_L2, 3)
+    return moves, covered & seen & ((inside > _RIM * after.size) | (drawn[..., 1] > _FACING))
 
 
-def _extended(
-    moves: np.ndarray, known: np.ndarray, still: np.ndarray, size: float
+def _solved(
+    own: np.ndarray,
+    known: np.ndarray,
+    box: Box,
+    inner: Box,
+    still: np.ndarray | None,
+    size: float,
 ) -> np.ndarray:
-    """The field where it is not known: smooth, and zero beyond a ring around the face."""
-    height, width = known.shape
-    shrink = max(1.0, _CELL * size)
-    small = max(1, round(width / shrink)), max(1, round(height / shrink))
-    fine = np.dstack([moves * known[..., None], known]).astype(np.float32)
-    masked = cv2.resize(fine, small, interpolation=cv2.INTER_AREA)
-    share = masked[..., 2]
+    """The field in cells (rows, columns, 2) of the box: smooth around what is known, 0 far away."""
+    cell = math.ceil(_CELL * size)
+    grid, block = box.in_cells(box, cell), inner.in_cells(box, cell)
+    share, values = np.zeros(grid.size, np.float32), np.zeros((*grid.size, 2), np.float32)
+    to = block.width, block.height
+    block.of(share)[:] = cv2.resize(known.astype(np.float32), to, interpolation=cv2.INTER_AREA)
+    block.of(values)[:] = cv2.resize(own, to, interpolation=cv2.INTER_AREA)
     given = share > 0.6
     ring = cv2.distanceTransform((share < 0.3).astype(np.uint8), cv2.DIST_L2, 3)
-    outside = ring * shrink > _MARGIN * size
+    outside = ring * cell > _MARGIN * size
     outside[[0, -1]] = outside[:, [0, -1]] = True
-    outside |= cv2.resize(still.astype(np.uint8), small, interpolation=cv2.INTER_NEAREST) > 0
-    values = np.where(given, masked[..., :2].transpose(2, 0, 1) / np.maximum(share, 0.1), 0)
-    solved = extend(values, given | outside)
-    return cv2.resize(solved.transpose(1, 2, 0), (width, height), interpolation=cv2.INTER_LINEAR)
+    if still is not None:
+        outside |= still.reshape(grid.height, cell, grid.width, cell).any(axis=(1, 3))
+    values = np.where((given & ~outside)[..., None], values / np.maximum(share, 0.1)[..., None], 0)
+    return extend(values.transpose(2, 0, 1), given | outside).transpose(1, 2, 0)
 
 
-def _blended(
-    moves: np.ndarray, known: np.ndarray, extended: np.ndarray, size: float
-) -> np.ndarray:
-    """The mesh's own field well inside it, the extended one outside."""
-    depth = cv2.distanceTransform(known.astype(np.uint8), cv2.DIST_L2, 3)
-    own = smoothstep(depth, _SEAM[0], max(_SEAM[1] * size, 3.0)).astype(np.float32)
-    return extended + own[..., None] * (moves - extended)
-
-
-def _fade_to_border(box: Box, picture: tuple[int, int], reach: float) -> np.ndarray:
-    """1 inside the picture, falling to 0 at its border: (height, width) float32."""
-    height, width = picture
-    x, y = np.arange(box.left, box.right), np.arange(box.top, box.bottom)
-    across = smoothstep(np.minimum(x, width - 1 - x).astype(np.float32), 0, reach)
-    along = smoothstep(np.minimum(y, height - 1 - y).astype(np.float32), 0, reach)
+def _fade(size: tuple[int, int], step: int, reach: float) -> np.ndarray:
+    """1 inside a box, falling to 0 at its border: (height, width) float32 of cells, `step` pixels
+    each."""
+    height, width = size
+    across, along = (
+        smoothstep(step * np.minimum(i, i[::-1]), 0, reach)
+        for i in (np.arange(n, dtype=np.float32) for n in (width, height))
+    )
     return np.minimum(across, along[:, None])

@@ -59,12 +59,13 @@ def interior_levels(
     shown = share > 1e-3
     if not shown.any():
         return levels
+    new = _newness(before, after)
+    donor = donor if new > 0 else None
     spots, found = _spots(work, donor, box, shown)
     shown[shown] = found
     if not found.any():
         return levels
     levels[shown] = sample_lanczos(work.patch, spots.own - (work.box.left, work.box.top))
-    new = _newness(before, after)
     if new > 0:
         other = to_levels(_other(work, donor, spots, after))
         levels[shown, :3] += np.float32(new) * (other - levels[shown, :3])

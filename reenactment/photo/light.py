@@ -32,7 +32,8 @@ class Light:
 
     def on(self, normals: np.ndarray) -> np.ndarray:
         """The linear light (k,) of unit normals (k, 3)."""
-        return np.maximum(_harmonics(normals) @ self.coefficients, self.least)
+        light = self.coefficients.astype(np.float32) @ _harmonics(normals)
+        return np.maximum(light, np.float32(self.least))
 
 
 def light_on(head: Head, pixels: np.ndarray, box: Box) -> Light | None:
@@ -44,7 +45,7 @@ def light_on(head: Head, pixels: np.ndarray, box: Box) -> Light | None:
     vertices, colours = vertex_light(head, np.flatnonzero(skin), pixels, box)
     if len(vertices) < 200:
         return None
-    light, basis = luminance(colours), _harmonics(head.normals[vertices])
+    light, basis = luminance(colours), _harmonics(head.normals[vertices]).T.astype(np.float64)
     weights, coefficients = np.ones(len(light)), np.zeros(9)
     ridge = np.diag(_RIDGE * len(light) * np.array([0.01, 1, 1, 1, 10, 10, 10, 10, 10]) * 0.1)
     for _ in range(_STEPS):
@@ -56,7 +57,6 @@ def light_on(head: Head, pixels: np.ndarray, box: Box) -> Light | None:
 
 
 def _harmonics(normals: np.ndarray) -> np.ndarray:
-    """The nine polynomials (k, 9) of unit normals (k, 3), up to their constant factors."""
-    x, y, z = normals.T.astype(np.float64)
-    terms = [np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1]
-    return np.stack(terms, axis=-1)
+    """The nine polynomials (9, k) of unit normals (k, 3), up to their constant factors."""
+    x, y, z = np.ascontiguousarray(normals.T)
+    return np.stack([np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1])

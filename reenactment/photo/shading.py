@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from reenactment.photo.field import Box
 from reenactment.photo.slits import interpolated
 from reenactment.photo.work import Work
 
@@ -22,11 +21,10 @@ def shade(work: Work) -> None:
     old, new = (light.on(head.normals) for head in (work.before, work.after))
     log_ratio = np.log(np.clip(new / old, 0.6, 1.6))
     drawn = interpolated(work.field.raster, log_ratio[:, None])[..., 0]
-    box = Box.around(work.after.vertices, 2, work.box)
-    inside = box.of(work.field.known, work.box).astype(np.float32)
+    inside = work.field.known.astype(np.float32)
     sigma = max(_BLUR * work.size, 0.5)
     weight = cv2.GaussianBlur(inside, (0, 0), sigma)
-    smooth = cv2.GaussianBlur(box.of(drawn, work.box) * inside, (0, 0), sigma)
+    smooth = cv2.GaussianBlur(drawn * inside, (0, 0), sigma)
     smooth = np.clip(smooth / np.maximum(weight, 1e-3), -_GAIN_LIMIT, _GAIN_LIMIT)
     gain = np.exp(smooth * np.clip(2 * weight - 1, 0, 1) / _GAMMA)
-    box.of(work.result, work.box)[..., :3] *= gain[..., None]
+    work.field.inner.of(work.result, work.box)[..., :3] *= gain[..., None]

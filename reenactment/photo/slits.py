@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from reenactment.photo.field import Box
-from Sim3DR import Raster, extend, interpolate, rasterise, sample_lanczos
+from Sim3DR import Raster, extend, interpolate, rasterise, sample_moved
 
 FINER = 3  # labels per pixel, each way
 _FEATHER = 0.004 * 1.6  # sizes of the face; how soft a border between layers is
@@ -63,7 +63,7 @@ def pure(share: np.ndarray) -> np.ndarray:
 
 def sampled(patch: np.ndarray, origin: Box, box: Box, moves: np.ndarray) -> np.ndarray:
     """A patch (H, W, 4) that lies at `origin`, moved by a field over `box`: (h, w, 4) levels."""
-    return sample_lanczos(patch, box.places() + moves - (origin.left, origin.top))
+    return sample_moved(patch, moves, (box.left - origin.left, box.top - origin.top))
 
 
 def interpolated(raster: Raster, values: np.ndarray) -> np.ndarray:
