@@ -18,7 +18,7 @@ from conftest import noise  # noqa: E402
 from FaceBoxes.models.faceboxes import FaceBoxesNet  # noqa: E402
 from FaceBoxes.utils.box_utils import decode  # noqa: E402
 from FaceBoxes.utils.prior_box import prior_boxes  # noqa: E402
-from training.detector import calibrate, crops, distillation, evaluate, harm, train  # noqa: E402
+from training.detector import calibrate, crops, distillation, evaluate, harm, mine, train  # noqa: E402
 from training.detector.detection import Detector, match_boxes, pairwise_iou, to_input  # noqa: E402
 from training.detector.label import agreed, boxes_of_view  # noqa: E402
 from training.detector.retinaface import RetinaFace, anchors  # noqa: E402
@@ -378,7 +378,7 @@ def write_tar(path, files):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Two sets of labelled pictures: one face, none; and one picture that nobody labelled."""
+    """Two sets of labelled pictures: one face; none, in one of them an alarm; one of a split."""
     folder = tmp_path_factory.mktemp("data")
     pictures = {
         f"train/{i}.webp": cv2.imencode(".webp", noise(160, 120, i))[1].tobytes() for i in range(3)
@@ -389,24 +389,26 @@ def sources(tmp_path_factory):
         labels[f"{name}/train/0.webp"] = {"faces": [[30, 40, 80, 100]], "ignore": []}
         labels[f"{name}/train/1.webp"] = {"faces": [], "ignore": [[30, 40, 80, 100]]}
         labels[f"{name}/val/2.webp"] = {"faces": [], "ignore": []}
+    labels["scenes_people/train/1.webp"]["alarms"] = [[10, 20, 30, 40]]
     (folder / "faces.json").write_text(json.dumps(labels))
     return crops.load_sources(folder, folder / "faces.json", "train")
 
 
 def test_sources_are_the_labelled_pictures_of_a_split(sources):
     assert {name: len(found) for name, found in sources.items()} == dict(
-        scenes_people=2, portraits=2
+        scenes_people=2, portraits=2, alarms=1
     )
     first, second = sources["scenes_people"]
     assert first.content.shape == (160, 120, 3)  # decoded
     assert isinstance(sources["portraits"][0].content, bytes)
     assert (len(first.faces), len(first.doubtful)) == (1, 0)
     assert (len(second.faces), len(second.doubtful)) == (0, 1)
+    assert [len(source.alarms) for source in (first, second, *sources["alarms"])] == [0, 0, 1]
 
 
 def test_crops_of_any_kind_are_pictures_with_boxes_inside(sources):
-    cutter = crops.Cutter(sources, crops.CropConfig(side=128, p_collage=0.5, p_hidden=0.5), 0)
-    cut = [cutter.crop() for _ in range(60)]
+    cutter = crops.Cutter(sources, crops.CropConfig(p_collage=0.5, p_hidden=0.5), 0)
+    cut = [cutter.crop(128) for _ in range(60)]
     for crop in cut:
         assert crop.picture.shape == (128, 128, 3) and crop.picture.dtype == np.uint8
         assert all(boxes.shape == (len(boxes), 4) for boxes in crop[1:])
@@ -414,7 +416,59 @@ def test_crops_of_any_kind_are_pictures_with_boxes_inside(sources):
         assert (crops.visible_share(np.concatenate(crop[1:]), 128, 128) > 0).all()
     assert all(any(len(crop[kind]) for crop in cut) for kind in (1, 2, 3))
     again = crops.Cutter(sources, cutter.cfg, 0)
-    assert np.array_equal(again.crop().picture, cut[0].picture)  # the seed decides
+    assert np.array_equal(again.crop(128).picture, cut[0].picture)  # the seed decides
+
+
+def test_alarms_are_looked_at(sources):
+    """Where alarms are all there is, each crop shows one, about as large as it was found."""
+    cutter = crops.Cutter({"alarms": sources["alarms"]}, crops.CropConfig(), 0)
+    source = sources["alarms"][0]
+    height, width = source.content.shape[:2]
+    low, high = cutter.cfg.alarm_zoom
+    for _ in range(20):
+        matrix = cutter._placement(source.content, source, 384, 384)
+        assert (crops.visible_share(crops.moved(source.alarms, matrix), 384, 384) > 0).all()
+        scale = np.sqrt(abs(np.linalg.det(matrix[:, :2]))) * max(height, width)
+        assert low * crops.ALARM_VIEW <= scale <= high * crops.ALARM_VIEW
+
+
+def test_beyond_a_picture_is_a_colour_or_its_edge():
+    picture = np.full((10, 10, 3), 200, np.uint8)
+    there = np.array([[1.0, 0, 20], [0, 1, 20]])
+    bordered = crops.warp(picture, there, (50, 50), np.array([10, 20, 30]))
+    assert bordered[5, 5].tolist() == [10, 20, 30] and (bordered[21:29, 21:29] == 200).all()
+    assert (crops.warp(picture, there, (50, 50)) == 200).all()
+
+
+def test_what_is_out_of_focus_may_be_missed():
+    grain = np.random.default_rng(0).integers(256, size=(60, 60, 3), dtype=np.uint8)
+    crop = crops.Crop(grain, FACES[:1], FACES[1:2], FACES[2:])
+    blurred = crops.unsharp(np.random.default_rng(0), crop)
+    assert blurred.picture.std() < crop.picture.std() / 4
+    assert not len(blurred.faces) and np.array_equal(blurred.unclear, FACES[:2])
+    assert np.array_equal(blurred.doubtful, FACES[2:])
+
+
+def test_alarms_are_what_only_the_student_sees():
+    """Finds: a face, a doubtful place, one that the original sees, a neighbour, and an alarm."""
+    face, doubtful, theirs = ([0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10])
+    near, alone = [1, 1, 9, 12], [60, 20, 70, 30]
+    asked = []
+
+    def ours(picture, min_score):
+        return boxes(face, doubtful, theirs, near, alone)
+
+    def original(picture, min_score):
+        asked.append(picture.shape)
+        return boxes(theirs)
+
+    picture = np.zeros((mine.ALARM_VIEW // 2, mine.ALARM_VIEW, 3), np.uint8)
+    label = {"faces": [face], "ignore": [doubtful]}
+    np.testing.assert_allclose(mine.mine_scene(ours, original, picture, label), [alone])
+    assert asked == [picture.shape]
+    everything = {"faces": [face, theirs, alone], "ignore": [doubtful]}
+    assert not len(mine.mine_scene(ours, original, picture, everything)) and len(asked) == 1
+    assert len(mine.mine_scene(ours, original, picture, {"faces": [], "ignore": []})) == 4
 
 
 def test_a_hidden_part_shows_another():
@@ -454,12 +508,13 @@ def test_log_uniform_stays_in_its_range_with_uniform_logarithm():
 # Training
 
 
-CFG = train.TrainConfig(batch=2, warmup_steps=2, crops=crops.CropConfig(side=128))
+CFG = train.TrainConfig(batch=4, side=96, wide_side=192, warmup_steps=2)
 
 
 def test_batches_of_crops(sources):
-    batch = next(iter(train.Crops(sources, CFG, 0)))
-    assert [crop.picture.shape for crop in batch] == [(128, 128, 3)] * 2
+    batches = (batch for batch, _ in zip(train.Crops(sources, CFG, 0), range(20)))
+    shapes = {tuple(crop.picture.shape for crop in batch) for batch in batches}
+    assert shapes == {((96, 96, 3),) * 4, ((192, 192, 3),)}  # as many pixels, in fewer crops
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ class Harm:
         if rng.random() < 0.1 * self.often:
             picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
         picture = tone(rng, picture, rng.uniform(0, 1.2))
-        if rng.random() < 0.25 * self.often:
+        if rng.random() < 0.4 * self.often:
             picture = self._lit(picture)
-        if rng.random() < 0.22 * self.often:
+        if rng.random() < 0.26 * self.often:
             picture = self._blurred(picture)
         if rng.random() < 0.15 * self.often:
             noise = log_uniform(rng, 2, 16) * rng.standard_normal(picture.shape, np.float32)
@@ -70,7 +70,8 @@ class Harm:
 
     def _blurred(self, picture: np.ndarray) -> np.ndarray:
         """Out of focus, in motion, or enlarged from fewer pixels."""
-        kind, reach = self.rng.integers(3), log_uniform(self.rng, 0.5, 3.0)
+        kind = self.rng.integers(3)
+        reach = log_uniform(self.rng, 0.5, 3.0 if kind else 8.0)
         self.hard = self.hard or reach > 2
         if kind == 0:
             return cv2.GaussianBlur(picture, (0, 0), reach)

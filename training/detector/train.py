@@ -49,6 +49,9 @@ class TrainConfig:
 
     seed: int = 0
     batch: int = 8
+    side: int = 384  # of the crops, pixels
+    wide_side: int = 640  # of the crops of some batches, with room for the largest faces
+    p_wide: float = 0.3
     learning_rate: float = 1e-3
     weight_decay: float = 5e-3
     warmup_steps: int = 200
@@ -64,7 +67,7 @@ class TrainConfig:
 
 
 class Crops(IterableDataset):
-    """Endless batches."""
+    """Endless batches; wide ones have about as many pixels as the others, in fewer crops."""
 
     def __init__(self, sources: dict[str, list[Source]], cfg: TrainConfig, seed: int) -> None:
         self.sources, self.cfg, self.seed = sources, cfg, seed
@@ -73,8 +76,12 @@ class Crops(IterableDataset):
         cv2.setNumThreads(1)
         worker = torch.utils.data.get_worker_info()
         cutter = Cutter(self.sources, self.cfg.crops, self.seed + (worker.id if worker else 0))
+        cfg = self.cfg
+        wide_batch = max(round(cfg.batch * (cfg.side / cfg.wide_side) ** 2), 1)
         while True:
-            yield [cutter.crop() for _ in range(self.cfg.batch)]
+            wide = cutter.rng.random() < cfg.p_wide
+            side, count = (cfg.wide_side, wide_batch) if wide else (cfg.side, cfg.batch)
+            yield [cutter.crop(side) for _ in range(count)]
 
 
 class Run:
@@ -112,7 +119,7 @@ class Run:
     def amended(self, batch: Batch, wanted: Answer) -> tuple[Answer, torch.Tensor]:
         """The teacher's answer, corrected by what is known, and which anchors count (B, P)."""
         offsets, scores = (part.float().cpu().numpy() for part in wanted)
-        side = self.cfg.crops.side
+        side = len(batch[0].picture)
         priors = prior_boxes(side, side)
         counts = [
             amend(offset, score[:, 1], priors, *(boxes / side for boxes in crop[1:]))
@@ -221,7 +228,7 @@ def train(run: Run, sources: dict[str, list[Source]], seconds: float, workers: i
             row = {
                 "minutes": round(run.elapsed / 60, 1),
                 "step": run.step,
-                "per_second": round(len(losses) * cfg.batch / (run.elapsed - reported), 1),
+                "steps_per_second": round(len(losses) / (run.elapsed - reported), 2),
                 **means,
             }
             append_log(run.out / "log.csv", row)
