@@ -1,0 +1,7 @@
+"""Moving pictures, wherever they come from."""
+
+from utils.footage.frames import Footage, Frame, Sound
+from utils.footage.opening import SUFFIXES, is_footage, open_footage
+from utils.footage.times import held
+
+__all__ = ["SUFFIXES", "Footage", "Frame", "Sound", "held", "is_footage", "open_footage"]

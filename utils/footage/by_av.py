@@ -1,0 +1,229 @@
+"""Videos as FFmpeg reads them, by PyAV: with their times, turned as they say, and their sound."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from utils.errors import InputError
+from utils.footage.frames import DEFAULT_FPS, MAX_FPS, Footage, Frame, Sound, Tally
+from utils.io import PathLike, one_line, shown
+
+MAX_DAMAGED = 250  # in a row; what follows after more is taken for lost
+_SEEKING = 2.0  # seconds that are decoded faster than they are skipped
+_MATRIX = "DISPLAYMATRIX"
+_ONE = 1 << 16  # in a display matrix, of 16.16 fixed point numbers
+
+
+def open_video(path: PathLike) -> Footage:
+    """A video file.
+
+    Frames that cannot be decoded are stood in for by the next that can. The end is where no more
+    frames come, whatever their count was said to be.
+
+    Raises
+    ------
+    InputError : the file is missing, unreadable, or no video.
+    """
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            stream = _video_of(container)
+            lost, first = _first_frame(container, stream)
+            fps = _rate(stream)
+            begin = None if first.pts is None else first.pts * stream.time_base - lost / fps
+            tally = Tally(_count(container, stream, fps))
+            reader = _Reader(str(path), stream.index, _Geometry.of(stream, first), float(fps),
+                             None if begin is None else float(begin), tally)
+            sound = Sound(str(path), float(begin or 0)) if container.streams.audio else None
+    except (av.FFmpegError, OSError, ValueError) as error:  # a ValueError for names that cannot be
+        raise InputError(f"cannot read {shown(path)}: {_explained(error)}") from error
+    return Footage(str(path), reader.geometry.size, float(fps), reader.read, tally.announced,
+                   sound, tally=tally)
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, av.error.InvalidDataError):
+        return "it is no video, or a damaged one"
+    return one_line(error)
+
+
+def _video_of(container: Any) -> Any:
+    """The stream to show, which is none that holds the picture of an album."""
+    for stream in container.streams.video:
+        if not _is_cover(stream):
+            stream.thread_type = "AUTO"
+            return stream
+    raise ValueError("it holds sound only; give a video" if container.streams.audio
+                     else "it holds no video")
+
+
+def _is_cover(stream: Any) -> bool:
+    disposition = getattr(stream, "disposition", None)
+    if disposition is not None:
+        return bool(disposition & type(disposition).attached_pic)
+    return stream.frames == 0 and stream.codec_context.name in ("mjpeg", "png")
+
+
+def _first_frame(container: Any, stream: Any) -> tuple[int, Any]:
+    """How many frames are lost before the first that can be decoded, and that one."""
+    for lost, frame in enumerate(_decoded(container, stream)):
+        if frame is not None:
+            return lost, frame
+    raise ValueError("it holds no frame that can be decoded")
+
+
+def _decoded(container: Any, stream: Any) -> Iterator[Any]:
+    """The stream's frames; None in the place of each that cannot be decoded."""
+    packets, failures = container.demux(stream), 0
+    while failures < MAX_DAMAGED:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # cut within a packet
+            return
+        if packet is None:
+            return
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            frames = [None]
+        for frame in frames:
+            damaged = frame is None or frame.is_corrupt
+            failures = failures + 1 if damaged else 0
+            yield None if damaged else frame
+
+
+def _rate(stream: Any) -> Fraction:
+    rate = stream.average_rate or stream.guessed_rate
+    return rate if rate and 0 < rate <= MAX_FPS else Fraction(DEFAULT_FPS)
+
+
+def _count(container: Any, stream: Any, fps: Fraction) -> int | None:
+    """How many frames the file announces, if it does."""
+    if stream.frames:
+        return int(stream.frames)
+    if stream.duration:
+        return round(stream.duration * stream.time_base * fps)
+    return round(container.duration * fps / av.time_base) if container.duration else None
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """How a decoded frame becomes upright and its pixels square.
+
+    scaled : width and height before it is turned.
+    turn : what is done to it then, as a matrix of whole numbers over (x, y).
+    """
+
+    scaled: tuple[int, int]
+    turn: tuple[tuple[int, int], tuple[int, int]]
+
+    @classmethod
+    def of(cls, stream: Any, frame: Any) -> _Geometry:
+        width, height = frame.width, frame.height
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
+        if aspect > 1:
+            width = round(width * aspect)
+        else:
+            height = round(height / aspect)
+        return cls((width, height), _turn_of(frame))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.scaled if self.turn[0][0] else self.scaled[::-1]
+
+    def as_bgr(self, frame: Any, reformatter: VideoReformatter) -> np.ndarray:
+        """A decoded frame's picture."""
+        width, height = self.scaled
+        plane = reformatter.reformat(frame, width, height, "bgr24").planes[0]
+        return self.turned(_pixels(plane, width, height))
+
+    def turned(self, img: np.ndarray) -> np.ndarray:
+        (a, b), (c, d) = self.turn
+        if not a:
+            img = cv2.transpose(img)
+        flips = [axis for axis, sign in ((1, a + b), (0, c + d)) if sign < 0]
+        for axis in flips:
+            img = cv2.flip(img, axis)
+        return img
+
+
+def _turn_of(frame: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The nearest quarter turn and flip of a frame's display matrix.
+
+    The matrix maps (x, y) of the stored frame to (a x + c y, b x + d y) of the shown one, and is
+    stored by rows: a b u, c d v, x y w (ISO/IEC 14496-12, 6.2.2).
+    """
+    matrix = next((data for data in frame.side_data if data.type.name == _MATRIX), None)
+    if matrix is None:
+        return (1, 0), (0, 1)
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / _ONE
+    if abs(a) + abs(d) >= abs(b) + abs(c):
+        return (-1 if a < 0 else 1, 0), (0, -1 if d < 0 else 1)
+    return (0, -1 if c < 0 else 1), (-1 if b < 0 else 1, 0)
+
+
+@dataclass
+class _Reader:
+    """Reads a file from its beginning, as often as asked."""
+
+    path: str
+    index: int
+    geometry: _Geometry
+    fps: float
+    begin: float | None
+    tally: Tally
+
+    def read(self, start: float) -> Generator[Frame, None, None]:
+        """The frames, perhaps without some that end before `start`."""
+        with av.open(self.path, metadata_errors="replace") as container:
+            stream = container.streams[self.index]
+            stream.thread_type = "AUTO"
+            self.tally.begin()
+            if start > _SEEKING and self.begin is not None:
+                container.seek(int((self.begin + start) * av.time_base))
+            yield from self._stood_in(_decoded(container, stream))
+            self.tally.ended = True
+
+    def _stood_in(self, decoded: Iterator[Any]) -> Iterator[Frame]:
+        """Frames with their times; the next good one in the places of the damaged ones."""
+        lost, last, reformatter = 0, None, VideoReformatter()
+        for frame in decoded:
+            if frame is None:
+                lost += 1
+                continue
+            seconds = self._seconds(frame, last)
+            before = seconds - (lost + 1) / self.fps if last is None else last
+            if last is None:
+                self.tally.begin(max(round(before * self.fps) + 1, 0))
+            img = self.geometry.as_bgr(frame, reformatter)
+            self.tally.damaged += lost
+            for place in range(1, lost + 1):
+                time = before + (seconds - before) * place / (lost + 1)
+                yield self._counted(img.copy(), time)
+            yield self._counted(img, seconds)
+            lost, last = 0, seconds
+
+    def _counted(self, img: np.ndarray, seconds: float) -> Frame:
+        self.tally.frames += 1
+        return Frame(img, self.tally.frames - 1, seconds)
+
+    def _seconds(self, frame: Any, last: float | None) -> float:
+        """A frame's time, which is after the last one's."""
+        due = 0.0 if last is None else last + 1 / self.fps
+        if frame.pts is None or self.begin is None:
+            return due
+        seconds = float(frame.pts * frame.time_base) - self.begin
+        return seconds if last is None or seconds > last else due
+
+
+def _pixels(plane: Any, width: int, height: int) -> np.ndarray:
+    """The pixels of a BGR frame, without a copy where its lines have no padding."""
+    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+    return np.ascontiguousarray(lines).reshape(height, width, 3)

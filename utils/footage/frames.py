@@ -1,0 +1,150 @@
+"""What footage is: frames with their times, as often as they are wanted."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+
+MAX_FPS = 1000.0  # a higher rate is a clock's, which some files give in its place
+DEFAULT_FPS = 25.0  # of what does not tell its rate, and of numbered pictures
+COUNT_TOLERANCE = 0.01  # of the announced frames may be missing without a word
+AHEAD = 4  # how many frames decoding may lead
+
+
+class Frame(NamedTuple):
+    """A picture of a footage.
+
+    img (H, W, 3) : uint8 BGR, upright; whoever gets it may keep and change it.
+    number : counted from 0; seconds : since the footage's beginning.
+    """
+
+    img: np.ndarray
+    number: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Where the sound of a footage can be had: `path`, from `start` to `end` by that file's clock.
+
+    The footage begins at `start`, seconds; an `end` of None is where the footage ends.
+    """
+
+    path: str
+    start: float = 0.0
+    end: float | None = None
+
+
+@dataclass
+class Tally:
+    """What became of a footage's frames.
+
+    announced : what the file says of their number, or None.
+    frames : how many were read; damaged : how many of them could not be decoded.
+    dropped : how many a camera took that nobody had the time for.
+    ended : whether the footage was read to its end.
+    """
+
+    announced: int | None = None
+    frames: int = 0
+    damaged: int = 0
+    dropped: int = 0
+    ended: bool = False
+
+    def begin(self, frames: int = 0) -> None:
+        """Count anew, from a number of frames that are skipped."""
+        self.frames, self.damaged, self.dropped, self.ended = frames, 0, 0, False
+
+    @property
+    def shortfall(self) -> str:
+        """What has to be said of damaged and missing frames, or ""."""
+        said, announced = [], self.announced or 0
+        if self.damaged:
+            said.append(f"{self.damaged} of {self.frames} frames could not be decoded")
+        if self.ended and self.frames + COUNT_TOLERANCE * announced + 1 < announced:
+            said.append(f"it announces {announced} frames and ends after {self.frames}")
+        return "; ".join(said)
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(eq=False)
+class Footage:
+    """Frames in order of time; iterating again begins anew, but for what is live.
+
+    Decoding runs some frames ahead in a thread of its own. A footage is a context manager, too.
+
+    Attributes
+    ----------
+    name : for messages.
+    size : width and height of every frame, pixels, as they are to be seen: turned as the file
+        says, of square pixels.
+    fps : frames per second, on average.
+    read : gives the frames; it may leave out those that end before the seconds it is given.
+    count : how many frames to expect; None where that is unknown.
+    sound : None if there is none.
+    live : the frames come from a camera: once, at their own pace, the newest first.
+    tally : of the last reading.
+    """
+
+    name: str
+    size: tuple[int, int]
+    fps: float
+    read: Callable[[float], Generator[Frame, None, None]]
+    count: int | None = None
+    sound: Sound | None = None
+    live: bool = False
+    tally: Tally = field(default_factory=Tally)
+    release: Callable[[], None] = _nothing
+    _running: list[Generator[Frame, None, None]] = field(default_factory=list, init=False)
+
+    @property
+    def shortfall(self) -> str:
+        """What, once the end is reached, has to be said of damaged and missing frames, or ""."""
+        return self.tally.shortfall
+
+    def __iter__(self) -> Iterator[Frame]:
+        frames = self.read(0.0)
+        running = frames if self.live else ahead(frames)
+        self._running.append(running)
+        return running
+
+    def __enter__(self) -> Footage:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End what is still being read."""
+        for running in self._running:
+            running.close()
+        self._running.clear()
+        self.release()
+
+
+def ahead(frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
+    """The frames, of which the next `AHEAD` are made meanwhile, in a thread."""
+    with ThreadPoolExecutor(1, "decoder") as decoder:
+        coming = deque(decoder.submit(next, frames, None) for _ in range(AHEAD))
+        try:
+            while (frame := coming.popleft().result()) is not None:
+                yield frame
+                coming.append(decoder.submit(next, frames, None))
+        finally:
+            for pending in coming:
+                pending.cancel()
+            decoder.submit(frames.close).result()

@@ -1,0 +1,104 @@
+"""Footage of which the times are changed: a part of it, another rate, a still that lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from utils.footage.frames import DEFAULT_FPS, Footage, Frame
+
+_SAME = 1e-4  # seconds, within which two times are one
+
+
+def trimmed(footage: Footage, start: float, end: float | None) -> Footage:
+    """What is seen of a footage from `start` to `end`, seconds; its times begin at 0."""
+
+    def read(skipped: float) -> Generator[Frame, None, None]:
+        yield from _numbered(_between(footage.read(start + skipped), start, end))
+
+    sound = footage.sound
+    if sound is not None:
+        last = None if end is None else sound.start + end
+        sound = replace(sound, start=sound.start + start, end=last)
+    count = footage.count
+    if count is not None:
+        stop = count if end is None else min(count, round(end * footage.fps))
+        count = max(stop - round(start * footage.fps), 0)
+    return replace(footage, read=read, count=count, sound=sound)
+
+
+def _between(
+    frames: Generator[Frame, None, None], start: float, end: float | None
+) -> Iterator[Frame]:
+    """The frames of some seconds, the first being the one that is seen at `start`."""
+    before = None
+    try:
+        for frame in frames:
+            if frame.seconds <= start + _SAME:
+                before = frame._replace(seconds=0.0)
+                continue
+            if end is not None and frame.seconds >= end - _SAME:
+                break
+            if before is not None:
+                yield before
+            before = None
+            yield frame._replace(seconds=frame.seconds - start)
+        if before is not None:
+            yield before
+    finally:
+        frames.close()
+
+
+def _numbered(frames: Iterable[Frame]) -> Iterator[Frame]:
+    for number, frame in enumerate(frames):
+        yield frame._replace(number=number)
+
+
+def at_rate(footage: Footage, fps: float) -> Footage:
+    """The footage at a constant rate: each time has the last frame before it.
+
+    A frame that comes less than half a frame later counts as being there.
+    """
+
+    def read(start: float) -> Generator[Frame, None, None]:
+        yield from _spaced(footage.read(0.0), fps)
+
+    count = footage.count
+    if count is not None:
+        count = max(round(count * fps / footage.fps), 1)
+    return replace(footage, read=read, fps=fps, count=count)
+
+
+def _spaced(frames: Generator[Frame, None, None], fps: float) -> Iterator[Frame]:
+    number, shown = 0, None
+    for frame in frames:
+        while shown is not None and (number + 0.5) / fps <= frame.seconds:
+            yield Frame(shown.img.copy(), number, number / fps)
+            number += 1
+        shown = frame
+    if shown is not None and (number - 0.5) / fps < shown.seconds:
+        yield Frame(shown.img, number, number / fps)
+
+
+def held(
+    img: np.ndarray, name: str, times: Footage | Iterable[float], fps: float = DEFAULT_FPS
+) -> Footage:
+    """A still picture (H, W, 3) uint8 BGR that lasts for the times of another footage.
+
+    times : that footage, or the seconds of its frames, at `fps` on average.
+    """
+    seconds = times if isinstance(times, Footage) else list(times)
+
+    def read(start: float) -> Generator[Frame, None, None]:
+        moments = (
+            (frame.seconds for frame in seconds) if isinstance(seconds, Footage) else seconds
+        )
+        for number, moment in enumerate(moments):
+            yield Frame(img.copy(), number, moment)
+
+    size = (img.shape[1], img.shape[0])
+    if isinstance(seconds, Footage):
+        return Footage(name, size, seconds.fps, read, seconds.count, live=seconds.live)
+    return Footage(name, size, fps, read, len(seconds))
