@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 # name, output channels at widen_factor 1, stride of every depthwise separable block
-_BLOCKS = (
+BLOCKS = (
     ("dw2_1", 64, 1),
     ("dw2_2", 128, 2),
     ("dw3_1", 128, 1),
@@ -58,7 +58,7 @@ class MobileNet(nn.Module):
         channels = int(32 * widen_factor)
         self.conv1 = nn.Conv2d(3, channels, 3, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(channels)
-        for name, base, stride in _BLOCKS:
+        for name, base, stride in BLOCKS:
             outputs = int(base * widen_factor)
             self.add_module(name, DepthwiseSeparable(channels, outputs, stride))
             channels = outputs
@@ -71,7 +71,7 @@ class MobileNet(nn.Module):
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """(N, 3, S, S) crops -> (N, channels) what the heads read."""
         x = torch.relu(self.bn1(self.conv1(x)))
-        for name, _, _ in _BLOCKS:
+        for name, _, _ in BLOCKS:
             x = getattr(self, name)(x)
         return x.mean(dim=(2, 3))
 

@@ -30,6 +30,7 @@ from training.regressor import (  # noqa: E402
     measure,
     nothing,
     settle,
+    settled,
     teach,
     train_tddfa,
     turn,
@@ -988,8 +989,8 @@ def test_stages(progress, side, hardship):
 def test_eased_augmentation():
     config = augment.AugmentConfig(p_grey=0.3, p_background=0.5)
     eased = config.eased(0.5)
-    assert eased.p_grey == pytest.approx(0.15) and eased.p_roll_wide == config.p_roll_wide / 2
-    assert (eased.p_background, eased.roll) == (0.5, config.roll)  # no hardships
+    assert eased.p_grey == pytest.approx(0.15) and eased.p_jpeg == config.p_jpeg / 2
+    assert (eased.p_background, eased.p_roll_wide) == (0.5, config.p_roll_wide)  # no hardships
     assert config.eased(1) == config
 
 
@@ -1018,6 +1019,16 @@ def test_start_from_weights(exported, widen_factor):
     assert torch.equal(mean, torch.arange(64.0)) and torch.equal(std, torch.ones(64))
 
 
+def test_a_network_with_all_heads_is_started_from(tmp_path):
+    net = random_module(torch, lambda: MobileNet(0.125, 64, 3))
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "all_120x120.pth")
+    numbers = dict(mean=np.zeros(64), std=np.ones(64), score_mean=np.zeros(3))
+    np.savez(tmp_path / "all_param_mean_std.npz", **numbers)
+    state, _, _ = widen.load_start(tmp_path / "all", 0.125)
+    assert state.keys() == net.state_dict().keys()
+    assert all(value.equal(state[name]) for name, value in net.state_dict().items())
+
+
 def test_copies_of_a_channel_can_part(exported):
     """Who reads both copies weighs them differently, or they would stay equal for ever."""
     state, _, _ = widen.load_start(exported[0], 0.25)
@@ -1029,6 +1040,31 @@ def test_copies_of_a_channel_can_part(exported):
 def test_weights_of_another_width_are_refused(exported):
     with pytest.raises(ValueError, match="neither as wide"):
         widen.load_start(exported[0], 1.0)
+
+
+@pytest.mark.parametrize("layer", ["1", "dw2_1.dw", "dw2_2.dw", "dw3_1.sep"])  # every kind
+def test_a_settled_layer_is_convolution_norm_and_relu(layer):
+    """But for bfloat16's 8 bits; and so are its gradients."""
+    net = random_module(torch, lambda: MobileNet(0.25, 64)).eval()
+    *block, name = layer.split(".")
+    home = net.get_submodule(".".join(block))
+    join = "_" if block else ""
+    conv, norm = getattr(home, f"conv{join}{name}"), getattr(home, f"bn{join}{name}")
+    inputs = torch.randn(3, conv.in_channels, 15, 15, generator=generator(4))
+    exact, close = torch.relu(norm(conv(inputs))), settled.convolve(inputs, conv, norm).float()
+    torch.testing.assert_close(close, exact, rtol=0.02, atol=0.05)
+    tensors = [conv.weight, norm.weight, norm.bias]
+    gradients = (torch.autograd.grad(f.square().sum(), tensors) for f in (exact, close))
+    for one, other in zip(*gradients):
+        torch.testing.assert_close(other, one, rtol=0.05, atol=0.02 * float(one.abs().max()))
+
+
+def test_settled_features_are_those_of_evaluation():
+    net = random_module(torch, lambda: MobileNet(0.25, 64)).eval()
+    inputs = torch.randn(4, 3, 96, 96, generator=generator(4))
+    with torch.inference_mode():
+        exact, close = net.features(inputs), settled.settled_features(net, inputs).float()
+    assert float(torch.cosine_similarity(exact.flatten(), close.flatten(), 0)) > 0.98
 
 
 @pytest.mark.parametrize(
@@ -1070,7 +1106,7 @@ def right_answers(loss, batch, log_error=-2.302585):
 def test_the_loss_of_the_target_is_zero(loss_case):
     loss, batch = loss_case
     terms = loss.terms(right_answers(loss, batch), batch)
-    names = {"projected", "own", "expression", "opening", "param", "scores", "error"}
+    names = {"projected", "own", "expression", "opening", "wink", "param", "scores", "error"}
     assert set(terms) == names
     assert all(abs(float(term)) < 1e-4 for term in terms.values())
 
@@ -1079,8 +1115,8 @@ def test_the_loss_of_the_target_is_zero(loss_case):
     "kind, free",
     [
         (Kind.AHEAD, set()),  # all is known
-        (Kind.LOST, {"expression", "opening"}),  # nobody saw lids and lips well
-        (NO_FACE, {"projected", "own", "expression", "opening", "param"}),  # nothing to know
+        (Kind.LOST, {"expression", "opening", "wink"}),  # nobody saw lids and lips well
+        (NO_FACE, {"projected", "own", "expression", "opening", "wink", "param"}),  # nothing at all
     ],
 )
 def test_what_nobody_knows_costs_nothing(loss_case, kind, free):
@@ -1123,6 +1159,18 @@ def test_the_loss_of_a_shifted_face(loss_case):
     assert terms["projected"] == pytest.approx((25 + 2.25) ** 0.5 - 1.5, rel=1e-3)
     assert terms["param"] == pytest.approx(0.05 * 25 / 64, rel=1e-3)
     assert max(terms["own"], terms["expression"], abs(terms["opening"])) < 1e-4
+
+
+@pytest.mark.parametrize("way, pixels", [(1, 0.0), (-1, 12.0)])  # both lids alike, a wink
+def test_a_wink_is_one_eye_less_the_other(loss_case, way, pixels):
+    """Upper lids 6 px lower: the eyes differ by 0 or by 12 px; linear above half a pixel."""
+    loss, batch = loss_case
+    points = batch.points.clone()
+    for side, sign in enumerate((1, way)):
+        points[:, list(UPPER_LID[side]), 1] -= 6 * sign
+    terms = loss.terms(right_answers(loss, batch), batch._replace(points=points))
+    expected = loss.config.w_wink * ((pixels**2 + 0.25) ** 0.5 - 0.5)
+    assert float(terms["wink"]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_whitening_is_of_the_stream():

@@ -32,11 +32,11 @@ class AugmentConfig:
     p_grey: float = 0.2
     p_noise: float = 0.2
     p_jpeg: float = 0.15
-    p_nothing: float = 0.08  # no face at all
+    p_nothing: float = 0.05  # no face at all
 
     def eased(self, share: float) -> AugmentConfig:
-        """With wide rolls, occluders and degradations ``share`` times as often."""
-        names = ("p_roll_wide", "p_occluder", "p_coarse", "p_grey", "p_noise", "p_jpeg")
+        """With occluders and degradations ``share`` times as often."""
+        names = ("p_occluder", "p_coarse", "p_grey", "p_noise", "p_jpeg")
         return replace(self, **{name: share * getattr(self, name) for name in names})
 
 

@@ -26,7 +26,7 @@ from training.regressor.landmarks import eye_opening, mouth_opening, opposite_na
 
 _LABELLED = ("inside", "scale", "source", "name", "scores")
 _FITTED = ("pose", "alpha", "beta", "points", "roi")
-MADE = {"turned": 0.28, "lids": 0.12}  # shares of the pictures of ``training.regressor.turn``
+MADE = {"turned": 0.20, "lids": 0.16}  # shares of the pictures of ``training.regressor.turn``
 NO_FACE = -1  # the kind of a sample that shows none
 MIRROR = np.array([[-1, 0, CROP - 1], [0, 1, 0], [0, 0, 1]], np.float64)
 

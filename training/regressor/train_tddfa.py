@@ -50,6 +50,7 @@ from training.regressor.measure import (
     summary,
 )
 from training.regressor.nothing import load_nothing, load_scenes
+from training.regressor.settled import settled_features
 from training.regressor.widen import load_start
 
 SHAPE, EXP = slice(12, 52), slice(52, None)  # places in the parameter vector
@@ -66,7 +67,7 @@ class Stage:
     until: float
     side: int
     hardship: float = 1.0
-    half: bool = False  # the features in bfloat16, which costs two thirds where the CPU has it
+    settled: bool = False  # batch norms stay, features are bfloat16: half the time on a CPU
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class TrainConfig:
     w_own_frame: float = 1.5  # shape + expression displacement, pose left out
     w_expression: float = 2.0  # expression displacement alone
     w_opening: float = 3.0  # gaps of mouth and lids
+    w_wink: float = 3.0  # the gaps of one eye less those of the other
     w_param: float = 0.05
     w_scores: float = 0.5
     w_error: float = 0.1
@@ -93,11 +95,13 @@ class TrainConfig:
 
 
 FINE_TUNING = TrainConfig(
-    peak_lr=1e-3,
+    peak_lr=5e-4,
+    weight_decay=0.01,
     stages=(
-        Stage(0.7, 96, half=True),
-        Stage(1.0, 120, 0.5, half=True),
+        Stage(0.55, 96, settled=True),
+        Stage(1.0, 120, 0.5, settled=True),
     ),
+    w_scores=1.0,
     # edges and their like are known; without their backward pass a step takes a third less
     frozen=("conv1", "bn1", "dw2_1", "dw2_2", "dw3_1"),
 )
@@ -126,6 +130,11 @@ class FaceLoss:
         """Vectors (B, g, 2) across mouth and eyes of landmarks (B, L, 3)."""
         return landmarks[:, self.gaps[0], :2] - landmarks[:, self.gaps[1], :2]
 
+    def wink(self, landmarks: Tensor) -> Tensor:
+        """The right lids' mean gap less the left ones' of landmarks (B, L, 3), (B, 2)."""
+        right, left = self.gap(landmarks)[:, -10:].split(5, 1)
+        return right.mean(1) - left.mean(1)
+
     def terms(self, outputs: tuple[Tensor, ...], batch: Sample) -> dict[str, Tensor]:
         """The weighted terms of the loss.
 
@@ -150,6 +159,7 @@ class FaceLoss:
             own=c.w_own_frame * mean_of(self.weight * robust(by_shape + by_exp), face),
             expression=c.w_expression * mean_of(self.weight * robust(by_exp), ahead),
             opening=c.w_opening * mean_of(robust(self.gap(seen) - self.gap(true)), ahead),
+            wink=c.w_wink * mean_of(absolute(self.wink(seen) - self.wink(true))[:, None], ahead),
             param=c.w_param * mean_of(((guess - param) / self.std).square(), face),
             scores=c.w_scores * self.scores.loss(told_scores, batch.scores),
             error=c.w_error * nn.functional.smooth_l1_loss(told_error[:, 0], error),
@@ -178,6 +188,11 @@ def mean_of(values: Tensor, rows: Tensor) -> Tensor:
 def robust(error: Tensor) -> Tensor:
     """Pseudo-Huber length of (..., 3) errors: square below a pixel and a half, linear above."""
     return (error.square().sum(-1) + 2.25).sqrt() - 1.5
+
+
+def absolute(error: Tensor) -> Tensor:
+    """Pseudo-Huber length of (..., 2) errors: linear above half a pixel."""
+    return (error.square().sum(-1) + 0.25).sqrt() - 0.5
 
 
 def project_3d(param: Tensor, vertices: Tensor) -> Tensor:
@@ -341,9 +356,9 @@ class Trainer:
         batch = Sample(*(t.to(self.device, non_blocking=True) for t in batch))
         inputs = shrink(normalise(batch.picture), stage.side)
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.half):
-            features = self.net.features(inputs)
-        terms = self.loss.terms(self.net.heads(features.float()), batch)
+        net = self.net
+        features = settled_features(net, inputs) if stage.settled else net.features(inputs)
+        terms = self.loss.terms(net.heads(features.float()), batch)
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         self.share()

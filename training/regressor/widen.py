@@ -47,7 +47,8 @@ def load_start(prefix: Path, widen_factor: float) -> tuple[dict[str, Tensor], Te
     mean, std = torch.from_numpy(numbers["mean"]), torch.from_numpy(numbers["std"])
     checkpoint = prefix.with_name(f"{prefix.name}_120x120.pth")
     channels = len(read_state_dict(checkpoint)["conv1.weight"])
-    state = load_model(MobileNet(channels / 32, len(mean)), checkpoint).state_dict()
+    net = MobileNet(channels / 32, len(mean), len(numbers.get("score_mean", ())))
+    state = load_model(net, checkpoint).state_dict()
     if int(32 * widen_factor) == 2 * channels:
         return twice_as_wide(state), mean, std
     if int(32 * widen_factor) == channels:
