@@ -1,10 +1,10 @@
-"""Let a trained regressor settle: its batch norms measured anew, its heads tuned to them.
+"""Let a trained regressor settle: its heads are tuned to its last features.
 
     python -m training.regressor.settle --labels LABELS --fits FITS --turned TURNED \
         --scenes scenes.tar scenes_people.tar --run RUN --out SETTLED
 
-The moving averages of a short training lag behind the weights, which leaves a bias of some tenths
-of a pixel. Reads ``RUN/average.pt`` and writes ``SETTLED/average.pt``, for ``export``.
+What the heads have to read moves as long as the features learn. Reads ``RUN/average.pt`` and writes
+``SETTLED/average.pt``, for ``export``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from models.mobilenet_v1 import MobileNet
@@ -30,23 +30,9 @@ from training.regressor.train_tddfa import FINE_TUNING, FaceLoss, ScoreStatistic
 
 BATCH = 64
 HARDSHIP = 0.4  # of the augmentation
-MEASURED = 40  # batches that the batch norms are measured on
 LEARNING_RATE = 3e-4  # falls to zero
 
 log = logging.getLogger(__name__)
-
-
-@torch.no_grad()
-def measure_norms(net: nn.Module, pictures: list[Tensor]) -> None:
-    """Replace running statistics by those of batches of inputs, at the weights as they are."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.reset_running_stats()
-            module.momentum = None  # a plain mean over the batches
-    net.train()
-    for inputs in pictures:
-        net(inputs)
-    net.eval()
 
 
 def tune_heads(net: MobileNet, loss: FaceLoss, batches: list[Sample], epochs: int) -> None:
@@ -91,7 +77,7 @@ def main() -> None:
     saved = torch.load(args.run / "average.pt", weights_only=True, map_location="cpu")
     net = MobileNet(saved["widen"], len(saved["mean"]), len(saved["score_names"]))
     net.load_state_dict(saved["state_dict"])
-    measure_norms(net, [normalise(batch.picture) for batch in batches[:MEASURED]])
+    net.eval()
     scores = ScoreStatistics(saved["score_mean"], saved["score_std"])
     basis = load_points_model(args.fits, args.wheel)
     tune_heads(

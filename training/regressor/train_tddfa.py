@@ -98,7 +98,7 @@ FINE_TUNING = TrainConfig(
     peak_lr=5e-4,
     weight_decay=0.01,
     stages=(
-        Stage(0.55, 96, settled=True),
+        Stage(0.5, 96, settled=True),
         Stage(1.0, 120, 0.5, settled=True),
     ),
     w_scores=1.0,
