@@ -119,8 +119,10 @@ class Submesh:
     def of(cls, tri: np.ndarray, near: np.ndarray) -> Submesh:
         """The triangles (m, 3) whose corners are all `near` (n,) bool."""
         inside = tri[near[tri].all(axis=1)]
-        vertices, triangles = np.unique(inside, return_inverse=True)
-        return cls(vertices, triangles.reshape(-1, 3).astype(np.int32))
+        used = np.zeros(len(near), bool)
+        used[inside] = True
+        number = np.cumsum(used, dtype=np.int32) - 1
+        return cls(np.flatnonzero(used), number[inside])
 
 
 TOPOLOGY_KEYS = tuple(field.name for field in fields(Topology))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head
+from reenactment.photo.head import Head, quantile
 
 _GAMMA = 2.2  # of the picture's levels
 _LUMINANCE = np.array([0.07, 0.72, 0.21], np.float32)  # of linear blue, green and red
@@ -85,7 +85,7 @@ def skin_tone(head: Head, pixels: np.ndarray, box: Box) -> np.ndarray:
     vertices, light = vertex_light(head, np.flatnonzero(lower_face), pixels, box)
     if not len(vertices):
         return np.full(3, 0.2, np.float32)
-    return np.maximum(np.median(light, axis=0), 2e-3)
+    return np.maximum(quantile(light, 0.5, axis=0), 2e-3)
 
 
 def saturation(tone: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from bfm.topology import EYE_CORNERS
 from reenactment.photo.colour import as_levels, luminance, saturation, to_levels, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, ramp, smoothstep
+from reenactment.photo.head import Head, quantile, ramp, smoothstep
 from reenactment.photo.lids import Eyes
 from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import (
@@ -162,6 +162,6 @@ def _paste_eye(
     grey = luminance(light)[:, None]
     light = grey + ramp(saturation(work.skin), 0.05, 0.35) * (light - grey)
     light *= (target / source) ** _SKIN_POWER
-    bright = np.percentile(luminance(light), 98)
+    bright = quantile(luminance(light), 0.98)
     light *= min(1.0, 1.5 * target / max(bright, 1e-6))
     ball[shown, :3] += np.float32(wake) * (to_levels(light) - ball[shown, :3])

@@ -10,7 +10,7 @@ import numpy as np
 from bfm.topology import COLUMNS
 from reenactment.photo.colour import as_levels, luminance, saturation, to_levels, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, ramp, smoothstep
+from reenactment.photo.head import Head, quantile, ramp, smoothstep
 from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import grid_triangles, interpolated
 from reenactment.photo.work import Work
@@ -192,7 +192,7 @@ def recoloured(light: np.ndarray, source_skin: np.ndarray, target_skin: np.ndarr
     colourful = ramp(saturation(target_skin), 0.05, 0.35)  # a grey picture gets grey teeth
     tinted = (grey + colourful * (neutral - grey)) * (target_skin / tones[1])
     gain = (tones[1] / tones[0]) ** _TEETH_POWER
-    bright = np.percentile(luminance(tinted), 97) * gain
+    bright = quantile(luminance(tinted), 0.97) * gain
     most = min(1.75 * tones[1] ** _TEETH_POWER, _MOST_LIGHT)
     reddest = max(1.25, float(target_skin[2] / target_skin[1] * _TEETH_TINT[2] / _TEETH_TINT[1]))
     clipped = np.clip(tinted * gain * min(1.0, most / max(bright, 1e-6)), 0, 1)
@@ -206,7 +206,7 @@ def _as_teeth(light: np.ndarray, reddest: float) -> np.ndarray:
     red = np.clip(light[:, 2], green, reddest * green)
     warm = np.column_stack([np.minimum(light[:, 0], 0.98 * green), green, red])
     level = luminance(light)
-    bright = smoothstep(level / max(float(np.percentile(level, 97)), 1e-6), 0.25, 0.5)
+    bright = smoothstep(level / max(float(quantile(level, 0.97)), 1e-6), 0.25, 0.5)
     return light + bright[:, None] * (warm - light)
 
 

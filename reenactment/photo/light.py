@@ -11,7 +11,7 @@ import numpy as np
 
 from reenactment.photo.colour import luminance, vertex_light
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head
+from reenactment.photo.head import Head, quantile
 
 _EVERY = 7  # vertices, one is looked at
 _STEPS = 4  # of reweighted least squares
@@ -52,8 +52,8 @@ def light_on(head: Head, pixels: np.ndarray, box: Box) -> Light | None:
         weighted = basis * weights[:, None]
         coefficients = np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ light)
         error = np.abs(light - basis @ coefficients)
-        weights = 1 / (1 + (error / max(_SPREAD * float(np.median(error)), 1e-4)) ** 2)
-    return Light(coefficients, max(_LEAST * float(np.median(light)), 1e-4))
+        weights = 1 / (1 + (error / max(_SPREAD * float(quantile(error, 0.5)), 1e-4)) ** 2)
+    return Light(coefficients, max(_LEAST * float(quantile(light, 0.5)), 1e-4))
 
 
 def _harmonics(normals: np.ndarray) -> np.ndarray:

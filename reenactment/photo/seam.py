@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 
 from bfm.topology import COLUMNS
+from reenactment.photo.colour import luminance, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, smoothstep
+from reenactment.photo.head import Head, quantile, smoothstep
 from Sim3DR import sample
 from utils.image import as_bgr
 
@@ -32,7 +33,7 @@ def snapped(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
     still = np.zeros((len(head.vertices), 2), np.float32)
     width = float(np.linalg.norm(upper[-1] - upper[0]))
     middle = slice(COLUMNS // 4, -(COLUMNS // 4))
-    if width < 8 or np.median(head.mouth_opening()[middle]) >= _CLOSED:
+    if width < 8 or quantile(head.mouth_opening()[middle], 0.5) >= _CLOSED:
         return still
     step = max(_STEP * width, _LEAST_STEP)
     count = int(_SEARCH * width / step)
@@ -43,7 +44,7 @@ def snapped(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
         return still
     seam = seam - (box.left, box.top)
     darkness = _lightness(as_bgr(box.of(pixels, part)), seam, head.down, offsets)
-    darkness -= np.median(darkness, axis=1, keepdims=True)
+    darkness -= quantile(darkness, 0.5)[:, None]
     line = _darkest_line(darkness, offsets / (_LIKELY * width))
     depth = np.clip(-darkness[np.arange(COLUMNS), line] / _SURE, 0, 1)
     ends = smoothstep(np.minimum(np.linspace(0, 1, COLUMNS), np.linspace(1, 0, COLUMNS)), 0, 0.08)
@@ -58,13 +59,13 @@ def _lightness(
     places = np.repeat(seam[:, None, [0, 1, 1]], len(offsets), axis=1).astype(np.float32)
     places[..., :2] += offsets[:, None] * down
     colors = sample(img, places.reshape(-1, 3)).reshape(places.shape)
-    lightness = cv2.cvtColor(colors, cv2.COLOR_BGR2LAB)[..., 0]
+    lightness = 116 * np.cbrt(luminance(to_linear(255 * colors))) - 16
     return cv2.GaussianBlur(lightness, (5, 5), 0.8)
 
 
 def _darkest_line(darkness: np.ndarray, unlikely: np.ndarray) -> np.ndarray:
     """The smooth line of least cost through darkness (COLUMNS, k): an index for each column."""
-    spread = np.maximum(np.median(np.abs(darkness), axis=1, keepdims=True), _LEAST_CONTRAST)
+    spread = np.maximum(quantile(np.abs(darkness), 0.5)[:, None], _LEAST_CONTRAST)
     cost = darkness / spread + 0.5 * unlikely**2
     jumps = np.arange(-_LARGEST_JUMP, _LARGEST_JUMP + 1)
     columns = np.arange(cost.shape[1])
