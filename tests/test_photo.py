@@ -382,6 +382,22 @@ def test_teeth_are_not_blue(tone):
         assert (bright[:, 1] >= bright[:, 0] - 1e-6).all()
 
 
+@pytest.mark.parametrize("cloth, opens", [((200, 140, 70), False), ((215, 215, 215), False),
+                                          ((30, 28, 27), False), ((75, 95, 140), True)])
+def test_a_mask_does_not_open(photographer, bfm, cloth, opens):
+    """Blue, white and black cloth over nose and chin; a tanned face's other skin is none."""
+    head = photographer.model.head(posed())
+    img = np.full((*SIZE, 3), (105, 130, 190), np.uint8)
+    _, y, _ = bfm.u.reshape(-1, 3).T / 1000
+    hull = cv2.convexHull(np.rint(head.vertices[y < -8, :2]).astype(np.int32))
+    cv2.fillConvexPoly(img, hull, cloth)
+    photo = photographer(img, [posed()], [posed(smiling(bfm, 0.3))])
+    lips = head.lip_points()[..., :2].mean(axis=0)
+    x, y = np.rint(lips[len(lips) // 2]).astype(int)
+    changed = np.abs(photo[y - 8 : y + 20, x - 10 : x + 11].astype(int) - cloth).max()
+    assert (changed > 40) == opens
+
+
 def test_lids_close_what_the_fit_leaves_open():
     """Openings keep their order; what is as open as the target stays; shut eyes become shut."""
     target = np.full(2, 0.30)

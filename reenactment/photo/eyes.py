@@ -162,6 +162,6 @@ def _paste_eye(
     grey = luminance(light)[:, None]
     light = grey + ramp(saturation(work.skin), 0.05, 0.35) * (light - grey)
     light *= (target / source) ** _SKIN_POWER
-    bright = quantile(luminance(light), 0.98)
+    bright = float(quantile(luminance(light), 0.98))
     light *= min(1.0, 1.5 * target / max(bright, 1e-6))
     ball[shown, :3] += np.float32(wake) * (to_levels(light) - ball[shown, :3])

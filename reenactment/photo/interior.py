@@ -24,6 +24,7 @@ _INSET_Y, _INSET_X = 0.08, 0.03  # of the source's opening, left out at its edge
 # The brightest of teeth (97th percentile) have about 1.3 · skin^0.56 of light, measured on 64 open
 # mouths: 3.3 times a dark skin's, 1.8 times a light one's. Their tint is the skin's, times this.
 _TEETH_POWER, _TEETH_GAIN, _MOST_LIGHT = 0.56, 1.3, 0.88
+_DULL_TEETH = 0.4  # of the most light that teeth can have: what is darker is none
 _TEETH_TINT = np.array([1.33, 1.15, 0.72], np.float32)  # BGR
 _THROAT_TINT = np.array([0.45, 0.42, 1.0], np.float32)  # BGR; red-brown
 _THROAT_LIGHT = 1.75  # times the skin's, times the depth's
@@ -163,7 +164,7 @@ def _other(work: Work, donor: Portrait | None, spots: Spots, after: float) -> np
     open_ = float(donor.head.mouth_opening().clip(0).mean()) if donor else 0.0
     if donor is None or open_ <= _OPEN_SOURCE:
         return made
-    trust = ramp(open_ / max(after, 1e-6), 0.25, 0.5)
+    trust = ramp(open_ / max(after, 1e-6), 0.25, 0.5) * (1 - donor.concealed)
     light = recoloured(_source_light(donor, work, spots.source), donor.skin, work.skin)
     shade = (0.55 + 0.45 * smoothstep(spots.down, 0, 0.22)) * (
         0.7 + 0.3 * smoothstep(spots.corner, 0, 0.15)
@@ -186,28 +187,30 @@ def _source_light(donor: Portrait, work: Work, places: np.ndarray) -> np.ndarray
 
 def recoloured(light: np.ndarray, source_skin: np.ndarray, target_skin: np.ndarray) -> np.ndarray:
     """A mouth's light (k, 3) as it would be in another face; see `_TEETH_POWER`."""
-    tones = [luminance(skin) for skin in (source_skin, target_skin)]
+    tones = [float(luminance(skin)) for skin in (source_skin, target_skin)]
     neutral = light / (source_skin / tones[0])
     grey = luminance(neutral)[:, None]
     colourful = ramp(saturation(target_skin), 0.05, 0.35)  # a grey picture gets grey teeth
     tinted = (grey + colourful * (neutral - grey)) * (target_skin / tones[1])
     gain = (tones[1] / tones[0]) ** _TEETH_POWER
-    bright = quantile(luminance(tinted), 0.97) * gain
+    bright = float(quantile(luminance(tinted), 0.97)) * gain
     most = min(1.75 * tones[1] ** _TEETH_POWER, _MOST_LIGHT)
     reddest = max(1.25, float(target_skin[2] / target_skin[1] * _TEETH_TINT[2] / _TEETH_TINT[1]))
     clipped = np.clip(tinted * gain * min(1.0, most / max(bright, 1e-6)), 0, 1)
-    return clipped + colourful * (_as_teeth(clipped, reddest) - clipped)
+    level = luminance(clipped)[:, None]
+    level_of_teeth = level / max(float(quantile(level[:, 0], 0.97)), _DULL_TEETH * most)
+    unknown = colourful * (1 - ramp(saturation(source_skin), 0.05, 0.15))  # hues of a grey source
+    deep = unknown * (1 - smoothstep(level_of_teeth, 0.3, 0.9))
+    clipped += deep * (np.clip(level * _tinted(_THROAT_TINT, colourful), 0, 1) - clipped)
+    tooth = colourful * smoothstep(level_of_teeth, 0.25, 0.5)
+    return clipped + tooth * (_as_teeth(clipped, reddest) - clipped)
 
 
 def _as_teeth(light: np.ndarray, reddest: float) -> np.ndarray:
-    """No blue or green teeth: what is bright is made red >= green >= blue, and not redder than so
-    many times green."""
+    """No blue or green teeth: red >= green >= blue, and not redder than so many times green."""
     green = light[:, 1:].min(axis=1)
     red = np.clip(light[:, 2], green, reddest * green)
-    warm = np.column_stack([np.minimum(light[:, 0], 0.98 * green), green, red])
-    level = luminance(light)
-    bright = smoothstep(level / max(float(quantile(level, 0.97)), 1e-6), 0.25, 0.5)
-    return light + bright[:, None] * (warm - light)
+    return np.column_stack([np.minimum(light[:, 0], 0.98 * green), green, red])
 
 
 def made_up(skin: np.ndarray, spots: Spots) -> np.ndarray:

@@ -64,7 +64,7 @@ def paint_mouth(work: Work, donor: Portrait | None) -> None:
         drawn += layer * shares[..., share, None]
     drawn /= total
     drawn[..., :3] *= _seam_ink(work, distance, opening)[..., None]
-    base += np.minimum(total, 1) * (drawn - base)
+    base += (1 - work.sitter.concealed) * np.minimum(total, 1) * (drawn - base)
 
 
 def _labels(after: Head, lips: np.ndarray, box: Box, size: float) -> Labels:

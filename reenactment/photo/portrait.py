@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from reenactment.photo.colour import skin_tone
+from reenactment.photo.covering import concealed
 from reenactment.photo.field import Box
 from reenactment.photo.head import Head
 from reenactment.photo.lids import Lidded, settled
@@ -75,6 +76,11 @@ class Portrait:
     def skin(self) -> np.ndarray:
         """The tone (3,) of its skin, linear BGR."""
         return skin_tone(self.head, self.pixels, self.box)
+
+    @cached_property
+    def concealed(self) -> float:
+        """How surely a mask hides its mouth, 0 to 1."""
+        return concealed(self.head, self.pixels, self.box)
 
     @cached_property
     def light(self) -> Light | None:
