@@ -77,6 +77,7 @@ class TDDFA:
     bfm : the 3DMM; tri (M, 3) int32 : its triangles.
     size : side of the network's input, pixels.
     scores : what the scores of `regress` are; None for networks that give none.
+    spread : the deviation of every parameter over the faces that it learned from, in parts.
 
     Copies and pickles, as process pools make them, open the same files again.
 
@@ -98,6 +99,7 @@ class TDDFA:
             for key in ("mean", "std")
         )
         self.scores = _scores(config.mean_std_fp, numbers, config.num_scores)
+        self.spread = self.layout.split(self._std)
         gpu_id = config.gpu_id if config.gpu_mode else None
         self._net = open_network(config.network, Path(config.weights_fp), config.engine, gpu_id)
 

@@ -16,7 +16,7 @@ import numpy as np
 from reenactment import VIEWS, Face, Look, Reenactor, Scene
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import check_outputs, names_folder
-from reenactment.tracking import FaceTracker
+from reenactment.tracking import Tracker
 from utils.console import Forgiving, say
 from utils.errors import NoFaceError
 from utils.video import SUFFIXES, VideoReader, silence_ffmpeg, stream, video_writer
@@ -38,14 +38,13 @@ class Annotator:
 
     def __init__(self, reenactor: Reenactor, opt: str) -> None:
         self.tddfa = reenactor.tddfa
-        self.track = FaceTracker(reenactor)
+        self.track = Tracker(reenactor)
         self.view = VIEWS[opt]
         self.faces = 0
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """Draw into the frame; without a face it stays as it is."""
-        face = self.track(frame)
-        if face:
+        for face in self.track(frame):
             self.faces += 1
             self.draw(frame, face)
         return frame

@@ -18,7 +18,7 @@ from reenactment.transfer import Transfer, as_column
 _MM = 1e-3  # of a µm
 _EYE_ROWS = [REGIONS.index(name) for name in ("eye_right", "eye_left")]  # left to right in pictures
 _MIDDLE_PAIRS = slice(2, 7)  # of the lids' vertices
-_MIDDLE_COLUMNS = slice(18, 31)  # of the lips
+MIDDLE_COLUMNS = slice(18, 31)  # of the lips
 _WIDEST = 1.8  # an eye, in parts of its own opening; 99% of our faces stay below 1.43
 # Lips nearer than the first are shut, and farther than the second as they are, in parts of the
 # eyes' distance: of 6331 faces with shut lips 95% are regressed below 0.031.
@@ -114,7 +114,7 @@ class Openings:
         """What to add to the coefficients of the mouth, (n,)."""
         gaps = self._gaps(result.shape, result.expression)
         at_rest = self._gaps(result.shape, self._rest)
-        middle = gaps[_MIDDLE_COLUMNS].mean() / self._size(result.shape)
+        middle = gaps[MIDDLE_COLUMNS].mean() / self._size(result.shape)
         parted = np.clip((middle - _SHUT) / (_PARTED - _SHUT), 0, 1)
         parted = parted * parted * (3 - 2 * parted)
         excess = gaps - at_rest

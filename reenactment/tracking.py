@@ -1,18 +1,19 @@
-"""Follow one face through the frames of a video."""
+"""Follow faces through the frames of a video; everybody keeps a number."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from reenactment.faces import DEFAULT_CHOICE, Box, Face, FrameInfo, choose_faces
+from reenactment.faces import DEFAULT_CHOICE, EVERY, Face, FrameInfo, choose_faces
 from reenactment.reenactor import Reenactor
+from reenactment.track import SteadyShape, Track, left_to_right
 from utils.errors import NoFaceError
-from utils.roi import parse_roi_box_from_landmark
+from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
 
 MIN_ROI_AREA = 2020  # square pixels; 3DDFA_V2 takes a face in a smaller ROI for lost
 # The regressor is good for faces up to a tenth of their size off the ROI's middle: then it is done
@@ -20,7 +21,20 @@ MIN_ROI_AREA = 2020  # square pixels; 3DDFA_V2 takes a face in a smaller ROI for
 SETTLED_IOU = 0.85
 MAX_REGRESSIONS = 3
 CONFIRM_SIZE = 128  # pixels; the detector finds 99% of the faces upright in a crop of this side
+# What the network says of its error, pixels of its crop, where it can tell: below the first a face
+# is there, above the second none; between them the detector has to confirm it.
+SURE_ERROR, LOST_ERROR = 3.0, 7.0
 _RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)  # of the 68 landmarks
+_SAME_PLACE = 0.3  # IoU of two ROIs that may be of one face
+_SAME_FACE = 0.6  # IoU of two ROIs that are of one face
+# How unlike two shapes of one person may be, in deviations of the coefficients between people, and
+# how much more where the face is at the place where the person was.
+_UNLIKE, _UNLIKE_IN_PLACE = 0.5, 0.4
+_SOMEBODY_ELSE = 1.0  # how unlike nobody gets to be from one frame to the next
+_FRESH = 10  # frames after which a place is no place of a person any more
+_LONGEST_WAIT = 10  # frames between searches for people who come later
+_THUMBNAIL = (32, 18)
+_CUT = 30.0  # mean difference of two frames' thumbnails, of 255, that makes a new scene
 
 
 class _Seen(NamedTuple):
@@ -29,14 +43,33 @@ class _Seen(NamedTuple):
     face: Face
     landmarks: np.ndarray
 
+    @property
+    def roi_box(self) -> list[float]:
+        return parse_roi_box_from_landmark(self.landmarks)
 
-class FaceTracker:
-    """Gives the face in each frame of a video, the frames coming in order.
 
-    One of the detector's boxes starts a track. From then on the ROI is that of the landmarks in
-    the previous frame, and the detector only has to confirm a small upright crop, which is many
-    times faster than searching the frame, and which it does for heads turned sideways, too. Where
-    it does not, the face is lost, and the frame is searched.
+@dataclass
+class _Person:
+    """What is known of somebody: the shape, the last sight, and in which frame that was."""
+
+    number: int
+    shape: SteadyShape
+    seen: _Seen
+    when: int
+
+    def update(self, seen: _Seen, when: int) -> None:
+        self.seen, self.when = seen, when
+        self.shape.add(seen.face.shape)
+
+
+class Tracker:
+    """Gives the faces in each frame of a video, the frames coming in order.
+
+    The detector's boxes start tracks. From then on a face's ROI is that of its landmarks in the
+    previous frame, all faces go through the network together, and its own word that a face is
+    there is enough; without that word, or in doubt, the detector has to confirm a small upright
+    crop. Where a face is lost, or the scene changes, the frame is searched at once, and where
+    everybody is followed, every so often. Who returns is known by place or by shape.
 
     3DDFA_V2 takes the ROI of all vertices where it draws them all; that of the landmarks gives
     tracks that tremble less by a tenth, and the same ones whatever is drawn.
@@ -44,66 +77,181 @@ class FaceTracker:
     Parameters
     ----------
     reenactor : finds and regresses.
-    choice : which face starts a track; see `choose_faces`.
+    choice : 'all' follows everybody; else one face at a time is followed, and where it is gone,
+        another is chosen; see `choose_faces`.
     """
 
     def __init__(self, reenactor: Reenactor, choice: str = DEFAULT_CHOICE) -> None:
         self._reenactor = reenactor
         self._choice = choice
-        self._landmarks: np.ndarray | None = None
+        self._spread = reenactor.tddfa.spread.shape
+        self._people: list[_Person] = []
+        self._here: list[_Person] = []
+        self._thumbnail: np.ndarray | None = None
+        self._now = 0  # number of the frame
+        self._wait, self._next_search = 1, 0
 
-    def __call__(self, img: np.ndarray, frame: FrameInfo | None = None) -> Face | None:
-        """The face in the next frame, (H, W, 3) uint8 BGR; None if there is none."""
-        frame = frame or FrameInfo.of(img)
-        seen = self._follow(img, frame) or self._find(img, frame)
-        self._landmarks = seen.landmarks if seen else None
-        return seen.face if seen else None
+    def __call__(self, img: np.ndarray, frame: FrameInfo | None = None) -> list[Face]:
+        """The faces in the next frame, (H, W, 3) uint8 BGR, by their numbers, `Face.track`."""
+        frame, self._now = frame or FrameInfo.of(img), self._now + 1
+        cut = self._is_cut(img)
+        followed = [] if cut else self._follow(img, frame)
+        missed = len(followed) < len(self._here)
+        if missed or not followed or self._is_time():
+            followed += self._find(img, frame, followed, cut)
+        self._here = sorted(followed, key=lambda person: person.number)
+        return [replace(person.seen.face, track=person.number) for person in self._here]
 
-    def _follow(self, img: np.ndarray, frame: FrameInfo) -> _Seen | None:
-        """The face near its place in the previous frame, if it still is there."""
-        if self._landmarks is None:
-            return None
-        roi_box = parse_roi_box_from_landmark(self._landmarks)
-        if _area(roi_box) < MIN_ROI_AREA:
-            return None
-        seen = self._settle(img, self._regress(img, frame, self._landmarks, "landmark"))
-        crop = upright_crop(img, seen.landmarks, CONFIRM_SIZE)
-        return seen if self._reenactor.detect(crop) else None
+    def _is_cut(self, img: np.ndarray) -> bool:
+        """Whether the frame is the first of a scene."""
+        rows, columns = (max(n // m, 1) for n, m in zip(img.shape, _THUMBNAIL[::-1]))
+        new = cv2.blur(img[::rows, ::columns], (3, 3)).astype(np.float32)
+        old, self._thumbnail = self._thumbnail, new
+        if old is None or old.shape != new.shape:
+            return True
+        return float(np.abs(new - old).mean()) > _CUT
 
-    def _find(self, img: np.ndarray, frame: FrameInfo) -> _Seen | None:
-        """The face where the lost one was, else the one to choose among all."""
-        boxes = self._reenactor.detect(img)
-        box = self._nearest(boxes) or self._chosen(boxes, frame.name)
-        return self._settle(img, self._regress(img, frame, box, "box")) if box else None
+    def _is_time(self) -> bool:
+        return self._choice == EVERY and self._now >= self._next_search
 
-    def _nearest(self, boxes: Sequence[Box]) -> Box | None:
-        """The box that covers most of the lost face's place, if any does."""
-        if self._landmarks is None:
-            return None
-        last = parse_roi_box_from_landmark(self._landmarks)
-        box = max(boxes, key=lambda box: _overlap(box, last), default=None)
-        return box if box and _overlap(box, last) > 0 else None
+    def _follow(self, img: np.ndarray, frame: FrameInfo) -> list[_Person]:
+        """Those of the previous frame whose faces still are near their places."""
+        near = [p for p in self._here if _area(p.seen.roi_box) >= MIN_ROI_AREA]
+        places = [person.seen.landmarks for person in near]
+        found = self._settle(img, self._regress(img, frame, places, "landmark"))
+        sure = [pair for pair in zip(near, found) if self._is_there(img, *pair)]
+        followed: list[_Person] = []
+        for person, seen in sorted(sure, key=lambda pair: self._unlike(*pair)):
+            if all(_iou(seen.roi_box, p.seen.roi_box) < _SAME_FACE for p in followed):
+                person.update(seen, self._now)
+                followed.append(person)
+        return followed
 
-    def _chosen(self, boxes: Sequence[Box], name: str) -> Box | None:
+    def _is_there(self, img: np.ndarray, person: _Person, seen: _Seen) -> bool:
+        """Whether a face is where one was looked for, and could be the person's."""
+        error = seen.face.error
+        if self._unlike(person, seen) > _SOMEBODY_ELSE:
+            return False
+        if error is None or SURE_ERROR <= error < LOST_ERROR:
+            return bool(self._reenactor.detect(upright_crop(img, seen.landmarks, CONFIRM_SIZE)))
+        return error < SURE_ERROR
+
+    def _find(
+        self, img: np.ndarray, frame: FrameInfo, followed: Sequence[_Person], cut: bool
+    ) -> list[_Person]:
+        """Those who are in the frame besides the followed, known or new."""
+        boxes = [
+            box for box in self._reenactor.detect(img)
+            if _is_free(parse_roi_box_from_bbox(box), followed)
+        ]  # fmt: skip
+        found = [
+            seen for seen in self._settle(img, self._regress(img, frame, boxes, "box"))
+            if (seen.face.error or 0) < LOST_ERROR and _is_free(seen.roi_box, followed)
+        ]  # fmt: skip
+        pairs = list(zip(found, self._recognise(found, followed, cut)))
+        if self._choice != EVERY:
+            pairs = self._one_of(pairs, frame.name)
+        self._plan(bool(pairs))
+        return [self._meet(person, seen) for seen, person in pairs]
+
+    def _recognise(
+        self, found: Sequence[_Seen], followed: Sequence[_Person], cut: bool
+    ) -> list[_Person | None]:
+        """Who each of some faces is; None for somebody new."""
+        absent = [person for person in self._people if person not in followed]
+        pairs = []
+        for i, seen in enumerate(found):
+            for person in absent:
+                fresh = self._now - person.when <= _FRESH and not cut
+                in_place = fresh and _iou(seen.roi_box, person.seen.roi_box) > _SAME_PLACE
+                unlike = self._unlike(person, seen) - (_UNLIKE_IN_PLACE if in_place else 0)
+                pairs.append((unlike, i, person))
+        known: list[_Person | None] = [None] * len(found)
+        for unlike, i, person in sorted(pairs, key=lambda pair: pair[0]):
+            if unlike < _UNLIKE and known[i] is None and person not in known:
+                known[i] = person
+        return known
+
+    def _unlike(self, person: _Person, seen: _Seen) -> float:
+        """How unlike a face's shape is to the person's, in deviations between people."""
+        off = (seen.face.shape - person.shape.mean) / self._spread
+        return float(np.sqrt(np.mean(off**2)))
+
+    def _one_of(
+        self, pairs: list[tuple[_Seen, _Person | None]], name: str
+    ) -> list[tuple[_Seen, _Person | None]]:
+        """Of faces and who they are, the person followed before if there, else the chosen one."""
+        last = max(self._people, key=lambda person: person.when, default=None)
+        same = [pair for pair in pairs if pair[1] and pair[1] is last]
+        if same:
+            return same
+        boxes = [seen.face.box for seen, _ in pairs if seen.face.box]
         try:
-            return boxes[choose_faces(boxes, self._choice, name)[0]]
+            return [pairs[choose_faces(boxes, self._choice, name)[0]]]
         except NoFaceError:  # none, or fewer than the number asked for
-            return None
+            return []
 
-    def _settle(self, img: np.ndarray, seen: _Seen) -> _Seen:
-        """Regress again from the landmarks found, as long as they lie elsewhere than the ROI."""
+    def _meet(self, person: _Person | None, seen: _Seen) -> _Person:
+        if person is None:
+            shape = SteadyShape(self._spread)
+            person = _Person(len(self._people) + 1, shape, seen, self._now)
+            self._people.append(person)
+        person.update(seen, self._now)
+        return person
+
+    def _plan(self, found: bool) -> None:
+        """When to search next though everybody is followed: sooner if that found somebody."""
+        self._wait = 1 if found else min(2 * self._wait, _LONGEST_WAIT)
+        self._next_search = self._now + self._wait
+
+    def _settle(self, img: np.ndarray, found: list[_Seen]) -> list[_Seen]:
+        """Regress those again whose landmarks lie elsewhere than the ROI, from the landmarks."""
         for _ in range(MAX_REGRESSIONS - 1):
-            old, new = seen.face.roi_box, parse_roi_box_from_landmark(seen.landmarks)
-            common = _overlap(old, new)
-            if common > SETTLED_IOU * (_area(old) + _area(new) - common):
+            moved = [
+                i for i, seen in enumerate(found)
+                if _iou(seen.face.roi_box, seen.roi_box) < SETTLED_IOU
+            ]  # fmt: skip
+            if not moved:
                 break
-            again = self._regress(img, seen.face.frame, seen.landmarks, "landmark")
-            seen = again._replace(face=replace(again.face, box=seen.face.box))
-        return seen
+            frame, places = found[moved[0]].face.frame, [found[i].landmarks for i in moved]
+            for i, again in zip(moved, self._regress(img, frame, places, "landmark")):
+                found[i] = again._replace(face=replace(again.face, box=found[i].face.box))
+        return found
 
-    def _regress(self, img: np.ndarray, frame: FrameInfo, place: Any, crop_policy: str) -> _Seen:
-        faces = self._reenactor.regress(img, [place], frame, crop_policy)
-        return _Seen(faces[0], self._reenactor.landmarks(faces)[0])
+    def _regress(
+        self, img: np.ndarray, frame: FrameInfo, places: Sequence[Any], crop_policy: str
+    ) -> list[_Seen]:
+        if not places:
+            return []
+        faces = self._reenactor.regress(img, places, frame, crop_policy)
+        return [_Seen(*pair) for pair in zip(faces, self._reenactor.landmarks(faces))]
+
+
+def follow(
+    reenactor: Reenactor, footage: Iterable[Any], progress: Callable[[], object] | None = None
+) -> list[Track]:
+    """Everybody in a video, from left to right.
+
+    Parameters
+    ----------
+    footage : a `utils.footage.Footage`; progress : called after each frame.
+    """
+    tracker, times = Tracker(reenactor, EVERY), [0.0]
+    people: dict[int, list[Face]] = {}
+    for img, number, seconds in footage:
+        name, size = getattr(footage, "name", ""), (img.shape[1], img.shape[0])
+        for face in tracker(img, FrameInfo(name, size, number, seconds)):
+            people.setdefault(face.track or 0, []).append(face)
+        times.append(seconds)
+        if progress:
+            progress()
+    duration = times[-1] + float(np.median(np.diff(times[1:]))) if len(times) > 2 else 0.0
+    return left_to_right([Track.of(faces, n, duration) for n, faces in people.items()])
+
+
+def _is_free(roi_box: Sequence[float], taken: Sequence[_Person]) -> bool:
+    """Whether no face of these people is at a place."""
+    return all(_iou(roi_box, person.seen.roi_box) < _SAME_PLACE for person in taken)
 
 
 def _area(box: Sequence[float]) -> float:
@@ -111,9 +259,10 @@ def _area(box: Sequence[float]) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """The area that two boxes have in common."""
-    return _area([max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])])
+def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """The area that two boxes have in common, of that which they cover."""
+    common = _area([max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])])
+    return common / (_area(a) + _area(b) - common) if common else 0.0
 
 
 def upright_crop(img: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:

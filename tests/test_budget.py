@@ -15,7 +15,7 @@ from demo_video import Annotator
 from face_reenactment import main
 from models.backends import OnnxBackend
 from reenactment import Reenactor
-from reenactment.tracking import CONFIRM_SIZE, FaceTracker
+from reenactment.tracking import Tracker
 from utils.render import render
 
 INPUTS = REPO / "examples" / "inputs"
@@ -67,13 +67,23 @@ def test_faces_of_a_picture_go_through_the_network_together(models, network_call
     assert network_calls == [(5, 3, 120, 120)]
 
 
-def test_a_tracked_frame_takes_a_crop_and_a_small_look(models, network_calls):
-    track, frame = FaceTracker(models), scene((1280, 720), 300)
+def test_a_tracked_frame_takes_a_crop(models, network_calls):
+    track, frame = Tracker(models), scene((1280, 720), 300)
     track(frame)
     network_calls.clear()
     for _ in range(5):
         track(frame)
-    assert network_calls == [(1, 3, 120, 120), (1, 3, CONFIRM_SIZE, CONFIRM_SIZE)] * 5
+    assert network_calls == [(1, 3, 120, 120)] * 5
+
+
+def test_tracked_faces_go_through_the_network_together(models, network_calls):
+    track, frame = Tracker(models, "all"), np.hstack([scene((640, 480), 200)] * 3)
+    track(frame)
+    network_calls.clear()
+    for _ in range(10):
+        track(frame)
+    assert network_calls.count((3, 3, 120, 120)) == 10
+    assert len(network_calls) <= 10 + 4  # looks for newcomers
 
 
 def allocated(function):

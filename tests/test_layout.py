@@ -30,6 +30,8 @@ ORDERS = (
      "reenactment.faces"),
     ("reenactment.job", "reenactment.outputs", "reenactment.views"),
     ("reenactment.tracking", "reenactment.reenactor"),
+    ("reenactment.smoothing", "reenactment.reenactor"),
+    ("reenactment.reenactor", "reenactment.track"),
     ("models.networks", "models.export", "models.backends"),
 )
 SOURCES = sorted(

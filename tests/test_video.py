@@ -1,4 +1,4 @@
-"""Videos: streaming through three threads, files whole or not at all, tracking, demo_video.py."""
+"""Videos: streaming through three threads, files whole or not at all, demo_video.py."""
 
 from __future__ import annotations
 
@@ -18,11 +18,8 @@ from conftest import REPO, noise
 
 import demo_video
 from bfm.bfm import PROVISIONED_MODEL
-from reenactment.faces import DEFAULT_CHOICE, Face
 from reenactment.options import INTERRUPTED
-from reenactment.tracking import FaceTracker, upright_crop
 from utils.errors import InputError, OutputError
-from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
 from utils.video import AHEAD, BEHIND, DEFAULT_FPS, VideoReader, stream, video_writer
 
 SIZE = (320, 240)  # of the clips, pixels
@@ -333,113 +330,6 @@ except OutputError as error:
     done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     assert "full" in done.stdout and done.stderr == ""
     assert not list(tmp_path.iterdir())
-
-
-# --- tracking
-
-
-class Spots:
-    """What a `Reenactor` does, for bright spots on black, which are 60-pixel faces."""
-
-    HALF = 30
-
-    def __init__(self):
-        self.searches = self.confirmations = self.regressions = 0
-
-    def detect(self, img):
-        if img.shape[0] == 128:
-            self.confirmations += 1
-            return [[0, 0, 1, 1, 0.9]] if img.any() else []
-        self.searches += 1
-        _, _, stats, centers = cv2.connectedComponentsWithStats(img[..., 0])
-        found = sorted(zip(stats[1:, 4].tolist(), centers[1:].tolist()), reverse=True)
-        # the boxes differ in size as the spots do
-        return [[x - 30, y - 30, x + 30, y + 22 + area / 25, 0.9] for area, (x, y) in found]
-
-    def regress(self, img, places, frame, crop_policy):
-        self.regressions += 1
-        parse = {"box": parse_roi_box_from_bbox, "landmark": parse_roi_box_from_landmark}
-        roi_box = [float(value) for value in parse[crop_policy](places[0])]
-        x0, y0, x1, y1 = (max(int(value), 0) for value in roi_box)
-        rows, columns = np.nonzero(img[y0:y1, x0:x1, 0])
-        center = [columns.mean() + x0, rows.mean() + y0] if len(rows) else [(x0 + x1) / 2, y0]
-        pose = np.column_stack([np.eye(3), [*center, 0]])
-        return [Face(frame, roi_box, pose, np.zeros(1), np.zeros((1, 1)))]
-
-    def landmarks(self, faces):
-        angles = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-        circle = self.HALF * np.stack([np.cos(angles), np.sin(angles), 0 * angles])
-        return [circle + face.pose[:, 3:] for face in faces]
-
-
-def spot_frame(*places):
-    """Bright spots, the first being the largest."""
-    frame = np.zeros((240, 320, 3), np.uint8)
-    for number, place in enumerate(places):
-        cv2.circle(frame, place, 8 - number, (255, 255, 255), -1)
-    return frame
-
-
-def track(spots, frames, choice=DEFAULT_CHOICE):
-    """Where the tracker sees the spot in each frame, or None."""
-    tracker = FaceTracker(spots, choice)
-    faces = [tracker(frame) for frame in frames]
-    return [face and tuple(np.rint(face.pose[:2, 3]).astype(int)) for face in faces]
-
-
-def test_a_moving_face_is_searched_once_and_confirmed_ever_after():
-    spots = Spots()
-    places = [(60 + 3 * i, 100 + i) for i in range(20)]
-    assert track(spots, [spot_frame(place) for place in places]) == places
-    assert (spots.searches, spots.confirmations) == (1, 19)
-
-
-def test_a_still_face_is_regressed_once_a_frame_and_a_fast_one_again():
-    still, fast = Spots(), Spots()
-    track(still, [spot_frame((100, 100))] * 11)
-    track(fast, [spot_frame((60 + 20 * i, 100)) for i in range(11)])
-    assert fast.searches == 1
-    assert still.regressions <= 13 < 20 < fast.regressions <= 33
-
-
-def test_a_lost_face_is_searched_until_one_is_there():
-    spots = Spots()
-    frames = [spot_frame((60, 100))] * 3 + [spot_frame()] * 4 + [spot_frame((250, 180))] * 3
-    assert track(spots, frames) == [(60, 100)] * 3 + [None] * 4 + [(250, 180)] * 3
-    assert spots.searches == 1 + 4 + 1
-
-
-def test_the_largest_face_is_followed_and_stays_the_one_when_confirmation_fails():
-    spots = Spots()
-    frames = [spot_frame((60, 100), (200, 100))] * 2 + [spot_frame((200, 100), (70, 100))] * 2
-    confirm = spots.detect
-    spots.detect = lambda img: confirm(img) if img.shape[0] == 240 else []
-    assert [place[0] for place in track(spots, frames)] == [60, 60, 70, 70]
-
-
-def test_the_chosen_face_is_followed():
-    frames = [spot_frame((60, 100), (200, 100))] * 3
-    assert track(Spots(), frames, "right-left") == [(200, 100)] * 3
-    assert track(Spots(), frames, "1") == [(60, 100)] * 3
-    assert track(Spots(), frames, "3") == [None] * 3
-
-
-def test_a_tiny_face_is_searched_in_every_frame():
-    spots = Spots()
-    spots.HALF = 10  # an ROI of 28 x 28 pixels, less than 2020
-    assert track(spots, [spot_frame((60, 100))] * 5) == [(60, 100)] * 5
-    assert spots.searches == 5
-
-
-def test_the_crop_is_turned_upright():
-    img, points = np.zeros((100, 100, 3), np.uint8), np.full((3, 68), 50.0)
-    points[:2, :2] = [[20, 80], [20, 80]]  # the jaw: the ROI's side is 60 times root 2
-    points[:2, 36:42], points[:2, 42:48] = 40, 60  # the eyes, on a diagonal
-    cv2.circle(img, (40, 40), 2, (255, 0, 0), -1)
-    cv2.circle(img, (60, 60), 2, (0, 0, 255), -1)
-    crop = upright_crop(img, points, 90)
-    (right, left) = (np.argwhere(crop[..., channel] > 128).mean(axis=0) for channel in (0, 2))
-    np.testing.assert_allclose([right, left], [[45, 30], [45, 60]], atol=1)
 
 
 # --- the program
