@@ -11,33 +11,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from batch.options import add_batch_options
 from bfm.regions import GROUPS, REGIONS
-from reenactment import Face, Found, Job, Look, Outcome, Reenactor, Scene
+from reenactment import Job, Look, Outcome, Reenactor, Scene
+from reenactment.clip import OSC_PORT, SOUNDS, Clip
 from reenactment.knobs import MAX_GAIN
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import (
     DEFAULT_KIND,
     RESULTS_FOLDER,
     fill_pattern,
+    is_moving,
     name_outputs,
     parse_kinds,
 )
-from reenactment.param_file import encode_params, is_param_file, load_source
+from reenactment.recording import open_recording
+from reenactment.stage import DOUBTFUL, Stage
 from reenactment.views import VIEWS
-from reenactment.weights import face_of, is_weights_file, load_weights
-from utils.console import say
+from utils.console import Teller
 from utils.errors import UsageError
-from utils.io import write_all
 from utils.tddfa_util import str2bool
-
-Tell = Callable[[str], None]
-DOUBTFUL = 0.6  # confidence below which a face may be none; 99% of faces have more than 0.7
 
 EPILOG = """\
 examples:
@@ -60,16 +55,20 @@ def make_parser() -> Parser:
     )
     files = parser.add_argument_group("files")
     files.add_argument("-s", "--source_img_fp", "-d", "--driving", metavar="FILE",
-                       help="picture whose expression is taken, a file of --save_params, or "
-                            "weights as --opt arkit, Live Link Face or MediaPipe write "
-                            "them; not needed with --set, --preset or --neutralise")
+                       help="picture, video, folder or glob of frames, or camera:0, whose "
+                            "expression is taken; a file of --save_params; or weights as "
+                            "--opt arkit, Live Link Face or MediaPipe write them; not needed "
+                            "with --set, --preset or --neutralise")
     files.add_argument("--at", type=float, default=0.0, metavar="SECONDS",
-                       help="which row of a source of weights is taken (default %(default)g)")
+                       help="the moment of a moving source that a picture is made of "
+                            "(default %(default)g)")
     files.add_argument("-t", "--target_img_fp", metavar="FILE",
-                       help="picture whose face gets the expression")
+                       help="picture, video, frames or camera whose face gets the expression")
     files.add_argument("-o", "--output_fp", metavar="FILE",
-                       help="result; folders are created, and with several --opt the kind is added "
-                            f"to the name (default {RESULTS_FOLDER}/<source>_to_<target>_<opt>)")
+                       help="result: a picture, what moves (.mp4, .webm, .mkv, .mov, .gif, .webp), "
+                            "or numbered files (out/%%05d.png); folders are created, and with "
+                            "several --opt the kind is added to the name "
+                            f"(default {RESULTS_FOLDER}/<source>_to_<target>_<opt>)")
     files.add_argument("--save_params", metavar="FILE",
                        help="write all parameters as .json or .npz")
     faces = parser.add_argument_group("faces and expression")
@@ -78,6 +77,9 @@ def make_parser() -> Parser:
                             "small-large, whose first is taken, or a number from the left")
     faces.add_argument("--target_face", default="largest", metavar="WHICH",
                        help="the same, or all: every face gets the expression")
+    faces.add_argument("--pair", default="", metavar="S:T,...",
+                       help="which faces of the source drive which of the target, by their numbers "
+                            "from the left")
     faces.add_argument("--regions", default="all", metavar="NAME,...",
                        help="what gets the expression, the rest stays as it is: "
                             f"{', '.join(GROUPS)}, {', '.join(REGIONS)}; or all-but:NAME,... "
@@ -96,9 +98,9 @@ def make_parser() -> Parser:
                        help="keep nothing of the target's own expression")
     faces.add_argument("--interpolate", type=int, metavar="N",
                        help="N numbered results, from the target's own expression to the new one")
-    faces.add_argument("--neutral_img_fp", metavar="FILE",
-                       help="the source person at rest (picture or parameter file): transfer "
-                            "relatively, target + G*(source - neutral)")
+    faces.add_argument("--neutral_img_fp", "--neutral", metavar="FILE",
+                       help="the source person at rest, or auto for the calmest frames of a moving "
+                            "source: transfer relatively, target + G*(source - neutral)")
     faces.add_argument("--neutral_face", default="largest", metavar="WHICH",
                        help="which face of that picture is meant, as for --source_face")
     faces.add_argument("--min_confidence", type=float, default=0.0, metavar="C",
@@ -118,14 +120,60 @@ def make_parser() -> Parser:
                         help="of JPEG and WebP files, 1 to 100")
     output.add_argument("--show_flag", type=str2bool, default=False, metavar="true|false",
                         help="open a window with each picture (default false)")
+    _add_clip_options(parser.add_argument_group("moving pictures"))
     add_model_options(parser.add_argument_group("model and engine"))
     add_batch_options(parser)
     return parser
 
 
+def _add_clip_options(group: argparse._ActionsContainer) -> None:
+    """The options that `make_clip` reads."""
+    group.add_argument("--trim", nargs=2, type=_second, metavar=("START", "END"),
+                       help="seconds of the target, or of the source of a picture, that are "
+                            "taken; END may be: end")
+    group.add_argument("--loop", action="store_true",
+                       help="begin a shorter source again, instead of holding its last expression")
+    group.add_argument("--fps", type=float, metavar="F",
+                       help="a constant rate (default: frames keep their times)")
+    group.add_argument("--smooth", type=float, default=Clip.smooth, metavar="S",
+                       help="how much trembling is taken out, 0 to 1 (default %(default)s)")
+    group.add_argument("--audio", choices=SOUNDS, default=Clip.sound,
+                       help="whose sound is kept; auto is the target's, or the source's over a "
+                            "picture (default %(default)s)")
+    group.add_argument("--video_quality", type=int, metavar="Q",
+                       help="1 to 100 (default: clean)")
+    group.add_argument("--encoder", metavar="NAME",
+                       help="of FFmpeg, such as h264_nvenc (default: what the ending asks for)")
+    group.add_argument("--virtual_camera", action="store_true",
+                       help="let other programs see the result as a camera")
+    group.add_argument("--osc", nargs="?", const=str(OSC_PORT), metavar="HOST:PORT",
+                       help="send ARKit's weights to an avatar, as VMC has them (default host: "
+                            f"this machine, default port: {OSC_PORT})")
+
+
+def _second(text: str) -> float | None:
+    """A number of seconds, or the end."""
+    return None if text == "end" else float(text)
+
+
 def _on_or_off(text: str) -> bool:
     """on and off, besides what `str2bool` takes."""
     return {"on": True, "off": False}[text] if text in ("on", "off") else str2bool(text)
+
+
+def make_clip(args: argparse.Namespace) -> Clip:
+    """How the options want moving pictures; raises UsageError."""
+    return Clip(
+        trim=(0.0, None) if args.trim is None else args.trim,
+        loop=args.loop,
+        fps=args.fps,
+        sound=args.audio,
+        smooth=args.smooth,
+        quality=args.video_quality,
+        encoder=args.encoder,
+        virtual_camera=args.virtual_camera,
+        osc=args.osc,
+    )
 
 
 def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
@@ -135,16 +183,17 @@ def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
     """
     if not args.target_img_fp:
         raise UsageError("target_img_fp is needed")
-    files, kinds = (args.source_img_fp, args.target_img_fp), parse_kinds(args.opt)
+    files = args.source_img_fp, args.target_img_fp
+    moving = is_moving(*files, args.output_fp, args.interpolate is not None)
     job = Job(
         source=args.source_img_fp,
         target=args.target_img_fp,
-        outputs=name_outputs(*files, kinds, args.output_fp)
-        if row is None or args.output_fp
-        else fill_pattern(args.output_pattern, kinds, *files, row),
+        outputs=_outputs(args, moving, row),
+        moving=moving,
         at=args.at,
         source_face=args.source_face,
         target_face=args.target_face,
+        pair=args.pair,
         neutral=args.neutral_img_fp,
         neutral_face=args.neutral_face,
         min_confidence=args.min_confidence,
@@ -156,6 +205,7 @@ def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
         neutralise=args.neutralise,
         interpolate=args.interpolate,
         look=Look(args.alpha, args.with_bg_flag, args.photo_eyes),
+        clip=make_clip(args),
         quality=args.quality,
         save_params=args.save_params,
         show=args.show_flag,
@@ -164,79 +214,55 @@ def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
     return job
 
 
-def find_source(
-    reenactor: Reenactor, path: str, choice: str, role: str, tell: Tell, sure: float, at: float = 0
-) -> tuple[Face, np.ndarray | None]:
-    """The face of a picture, and the picture; or that of a file of parameters or weights alone."""
-    if is_weights_file(path):
-        tell(f"{role} {path}: weights at {at:g} s")
-        weights, name = load_weights(path, at), Path(path).name
-        return face_of(weights, reenactor.sliders, reenactor.tddfa.layout.shape_dim, name), None
-    if is_param_file(path):
-        tell(f"{role} {path}: parameter file")
-        return load_source(path, reenactor.tddfa.layout), None
-    picture, found = reenactor.look(path, choice)
-    tell(told(role, path, found, choice))
-    found.check_sure(sure, path)
-    return found.faces[0], picture.bgr
+def _outputs(
+    args: argparse.Namespace, moving: bool, row: int | None
+) -> Mapping[str, str | None]:
+    """The kinds of output and their files; raises UsageError."""
+    files, kinds = (args.source_img_fp, args.target_img_fp), parse_kinds(args.opt, moving)
+    if row is not None and not args.output_fp:
+        return fill_pattern(args.output_pattern, kinds, *files, row, moving)
+    if moving and not args.output_fp and (args.show_flag or args.virtual_camera or args.osc):
+        return dict.fromkeys(kinds)
+    return name_outputs(*files, kinds, args.output_fp, moving)
 
 
-def told(role: str, path: str, found: Found, choice: str) -> str:
-    """A line about which of a picture's faces were picked."""
-    numbers = ", ".join(map(str, found.numbers))
-    turned = f", in the picture turned by {90 * found.quarters}°" if found.quarters else ""
-    unsure = [face.confidence for face in found.faces if face.confidence is not None]
-    doubt = ""
-    if unsure and min(unsure) < DOUBTFUL:
-        doubt = f"; warning: it may be no face, or a guess (confidence {min(unsure):.2f})"
-    return f"{role} {path}: face {numbers} of {found.total} from the left ({choice}){turned}{doubt}"
-
-
-def reenact(job: Job, reenactor: Reenactor, tell: Tell = say) -> Outcome:
+def reenact(job: Job, reenactor: Reenactor, tell: Teller | None = None) -> Outcome:
     """Do what a job asks for, and tell what was found and written."""
-    source, source_img = None, None
-    if job.source:
-        source, source_img = find_source(
-            reenactor, job.source, job.source_face, "source", tell, job.min_confidence, job.at
-        )
-    transfer = job.transfer
-    if job.neutral:
-        rest, _ = find_source(
-            reenactor, job.neutral, job.neutral_face, "neutral", tell, job.min_confidence
-        )
-        transfer = transfer.from_rest(rest)
-    picture, found = reenactor.look(job.target, job.target_face)
-    tell(told("target", job.target, found, job.target_face))
-    found.check_sure(job.min_confidence, job.target)
-    if job.knobs:
-        transfer = job.knobs.turn(transfer, reenactor.sliders)
-    results = [reenactor.apply(transfer, source, target) for target in found.faces]
+    tell = tell or Teller()
+    with Stage(reenactor, job, tell.along) as stage:
+        source = stage.source()
+        if job.source:
+            tell(f"source {job.source}: {source.summary}")
+        transfer, neutral = job.transfer, stage.neutral(source)
+        if neutral and neutral.lead:
+            tell(f"neutral {job.neutral}: {neutral.summary}")
+            transfer = transfer.from_rest(neutral.lead.rest())
+        if job.knobs:
+            transfer = job.knobs.turn(transfer, reenactor.sliders)
+        target = stage.target(source)
+        tell(f"target {job.target}: {target.summary}")
 
-    scene = Scene(
-        reenactor.tddfa, picture.bgr, found.faces, results, source, source_img,
-        original=lambda: picture.original,
-    )
-    composed = {
-        path: (VIEWS[kind], VIEWS[kind].compose(scene.on_the_way(share), job.look))
-        for share, outputs in job.steps()
-        for kind, path in outputs.items()
-    }
-    contents = {
-        path: view.medium.encode(output, Path(path).suffix, job.quality, picture.metadata)
-        for path, (view, output) in composed.items()
-    }
-    if job.save_params:
-        contents[job.save_params] = encode_params(
-            Path(job.save_params).suffix, reenactor.config, source, found.faces, results
-        )
-    replaced = write_all(contents)
-    for path in contents:
-        tell(f"wrote {path}{', in place of an older file' if path in replaced else ''}")
-    for view, output in composed.values() if job.show else ():
-        view.medium.show(output)
-    sure = tuple(face.confidence for face in found.faces if face.confidence is not None)
+        with open_recording(job, reenactor.config, target) as recording:
+            for frame in tell.along(target.frames, target.count, f"drawing {target.name}"):
+                faces = target.faces(frame)
+                drivers = [source.at(frame.seconds, face.track) for face in faces]
+                results = [
+                    reenactor.apply(transfer, driver.face, face)
+                    for driver, face in zip(drivers, faces)
+                ]
+                scene = Scene(
+                    reenactor.tddfa, frame.img, faces, results, drivers, target.original
+                )
+                recording.take(scene, frame)
+        for warning in stage.warnings():
+            tell.warn(warning)
+    counted = f": {recording.frames} frames, {recording.faceless} without a face" * job.moving
+    for path in recording.written:
+        replaced = ", in place of an older file" if path in recording.replaced else ""
+        tell(f"wrote {path}{counted}{replaced}")
     return Outcome(
-        job.digest, found.total, found.numbers, sure, tuple(contents), frozenset(replaced)
+        job.digest, target.found, target.picked, target.confidence, recording.written,
+        recording.replaced, recording.frames, recording.faceless,
     )
 
 

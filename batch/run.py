@@ -140,8 +140,7 @@ class Batch:
 
     def _clear(self, job: Job, leftovers: Leftovers) -> None:
         """Remove what a killed run left half-written of a job."""
-        written = [path for _, outputs in job.steps() for path in outputs.values()]
-        for path in (*written, *([job.save_params] if job.save_params else [])):
+        for _, path in job.files():
             leftovers.remove(path)
 
     def _task(self, row: Row) -> Task | dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from batch.ledger import DONE, FAILED, describe
 from reenactment.job import Job, Outcome
+from utils.console import Silent
 from utils.errors import InputError, ReenactmentError
 
 UNEXPECTED = 1  # the code of a failure that is a fault of the program
@@ -63,7 +64,7 @@ class Workshop:
         """Do a task; whatever goes wrong is in its entry."""
         begin = time.perf_counter()
         try:
-            outcome = self.story(task.job, reenactor, lambda _: None)
+            outcome = self.story(task.job, reenactor, Silent())
             result = {**entry(task, DONE), **_made(outcome)}
         except ReenactmentError as error:
             result = failure(task, error.exit_code, str(error))

@@ -15,6 +15,7 @@ import numpy as np
 
 from bfm.packed import PackedModel
 from bfm.regions import region_weights
+from bfm.sliders import Sliders
 from bfm.texture import texture_raster
 from bfm.topology import FAR, TOPOLOGY_KEYS, Submesh, Topology
 from Sim3DR import Raster
@@ -117,6 +118,11 @@ class BFMModel:
         moves = self.w_exp[:, LID_COLUMNS].reshape(-1, 3, 2)
         vertices = np.flatnonzero(moves.any(axis=(1, 2)))
         return LidMoves(vertices, moves[vertices])
+
+    @cached_property
+    def sliders(self) -> Sliders:
+        """Expressions by name; for models without our lids, of the model that has them."""
+        return Sliders.load(None if self.lid_moves is None else self.w_exp.shape[1])
 
     @cached_property
     def regions(self) -> np.ndarray:

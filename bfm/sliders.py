@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -167,6 +168,11 @@ class Sliders:
             )
         rest, directions, scores = (np.pad(rows, ((0, 0), (0, lacking))) for rows in stored)
         return cls(rest, dict(zip(names, directions)), scores, reliability)
+
+    @cached_property
+    def shown(self) -> np.ndarray:
+        """What each of the shapes that can be shown adds at 1, (shapes, regions, exp_dim)."""
+        return np.stack([self.rows({shape: 1.0}) for shape in SHAPES if why_not(shape) is None])
 
     def rows(self, weights: Mapping[str, float]) -> np.ndarray:
         """What weights of shapes add to an expression, (regions, exp_dim) float32.

@@ -10,10 +10,9 @@ import numpy as np
 
 from bfm.regions import REGIONS
 from bfm.sliders import SHAPES, fitted_as, why_not
-from reenactment import Face, Look, Reenactor, Scene
+from reenactment import Face, Reenactor
 from reenactment.knobs import make_transfer, parse_knobs, preset_names
 from reenactment.transfer import Transfer
-from reenactment.views import VIEWS
 from reenactment.weights import face_of
 from Sim3DR import interpolate, rasterise
 from utils.image import read_picture
@@ -53,10 +52,11 @@ class Portrait:
 
     def photo(self, transfer: Transfer, source: Portrait | None = None) -> np.ndarray:
         """The head with another expression."""
-        given = (source.face, source.img) if source else (None, None)
-        result = self._reenactor.apply(transfer, given[0], self.face)
-        scene = Scene(self._reenactor.tddfa, self.img, [self.face], [result], *given)
-        return self.head(VIEWS["photo"].compose(scene, Look()))
+        given = (source.face, source.img) if source else None
+        result = self._reenactor.apply(transfer, source.face if source else None, self.face)
+        return self.head(
+            self._reenactor.render(self.img, result, "photo", targets=self.face, source=given)
+        )
 
     def head(self, picture: np.ndarray) -> np.ndarray:
         """The part of a picture like the portrait where its head is."""

@@ -138,6 +138,24 @@ def parse_choice(text: str) -> str:
     raise UsageError(f"expected one of {known} or a number from 1 on, got {text!r}")
 
 
+def parse_pairs(text: str) -> dict[int, int]:
+    """Who drives whom, of a text like '1:2,2:1': the sources' numbers by the targets'.
+
+    Raises
+    ------
+    UsageError : another form, or two sources for a target.
+    """
+    pairs: dict[int, int] = {}
+    for word in text.split(",") if text.strip() else ():
+        source, _, target = (part.strip() for part in word.partition(":"))
+        if not (source.isdecimal() and target.isdecimal() and int(source) and int(target)):
+            raise UsageError(f"expected SOURCE:TARGET,... with numbers from 1 on, got {word!r}")
+        if int(target) in pairs:
+            raise UsageError(f"two sources for face {int(target)} of the target")
+        pairs[int(target)] = int(source)
+    return pairs
+
+
 def choose_faces(boxes: Sequence[Box], choice: str, image: str) -> list[int]:
     """Pick faces among detector boxes.
 

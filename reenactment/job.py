@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 from bfm.regions import parse_regions
-from reenactment.faces import EVERY, parse_choice
+from reenactment.clip import Clip
+from reenactment.faces import EVERY, parse_choice, parse_pairs
 from reenactment.knobs import (
     MAX_GAIN,
     Knobs,
@@ -23,7 +24,9 @@ from reenactment.param_file import SUFFIXES, is_param_file
 from reenactment.scene import Look
 from reenactment.transfer import Transfer
 from utils.errors import UsageError
+from utils.footage import is_footage
 
+AUTO = "auto"  # the neutral face that a moving source shows by itself
 _TELL_OF_THE_TARGET = {"arkit", "facs"}  # kinds of output that make sense of it alone
 _QUALITIES = range(1, 101)
 _STEPS = range(2, 1001)
@@ -52,14 +55,17 @@ def naming(field_name: str) -> Iterator[None]:
 class Job:
     """One transfer. Files are named as the user names them.
 
-    source : picture whose expression is taken, a parameter file or one of weights; None for
-        sliders alone.
-    target : picture whose faces get it.
-    outputs : kinds of output (`VIEWS`) and the files they go to.
-    at : seconds into a source that is a file of weights, as in `load_weights`.
+    source : picture or footage whose expression is taken, a parameter file or one of weights; None
+        for sliders alone.
+    target : picture or footage whose faces get it.
+    outputs : kinds of output (`VIEWS`) and the files they go to; None for what is not kept.
+    moving : whether these are moving pictures, and documents over time.
+    at : seconds into a source that moves, where they are not.
     source_face, target_face, neutral_face : which face is meant; see `parse_choice`.
-    neutral : the source person at rest, a picture or a parameter file; the transfer is then
-        relative to it.
+    pair : which faces of the source drive which of the target, as 'SOURCE:TARGET,...'; empty for
+        the one that drives all.
+    neutral : the source person at rest, anything that can be a source, or `AUTO` for the calmest
+        frames of a source that moves; the transfer is then relative to it.
     regions : which of them get the expression, as in `bfm.regions.parse_regions`.
     min_confidence : faces that the network is less sure of are refused, 0 to 1.
     exp_gain : strength of the expression; gain : factors to it, as in `parse_gains`.
@@ -67,7 +73,7 @@ class Job:
         own expression; see `parse_knobs`.
     interpolate : how many results to make, from the target's own expression to the new one, each
         with its number in the file's name; None is the new one alone.
-    look : how things are drawn.
+    look : how things are drawn; clip : how moving pictures are made.
     quality : of JPEG and WebP files, 1 to 100; None leaves it to the encoder.
     save_params : a parameter file to write.
     show : open a window with each picture.
@@ -79,10 +85,12 @@ class Job:
 
     source: str | None
     target: str
-    outputs: Mapping[str, str]
+    outputs: Mapping[str, str | None]
+    moving: bool = False
     at: float = 0.0
     source_face: str = "largest"
     target_face: str = "largest"
+    pair: str = ""
     neutral: str | None = None
     neutral_face: str = "largest"
     min_confidence: float = 0.0
@@ -94,6 +102,7 @@ class Job:
     neutralise: bool = False
     interpolate: int | None = None
     look: Look = field(default_factory=Look)
+    clip: Clip = field(default_factory=Clip)
     quality: int | None = None
     save_params: str | None = None
     show: bool = False
@@ -109,10 +118,16 @@ class Job:
             self._check_without_source()
         if self.interpolate is not None and self.interpolate not in _STEPS:
             raise UsageError(f"interpolate: expected 2 to {_STEPS[-1]}, got {self.interpolate}")
+        if self.pairs and (self.neutral or self.source is None):
+            raise UsageError("pair: it needs a source, and goes without neutral_img_fp")
+        if self.neutral == AUTO and not self.source_moves:
+            raise UsageError("neutral_img_fp: auto is for sources that move; name a picture")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
         if self.quality is not None and self.quality not in _QUALITIES:
             raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
+        if self.save_params and self.moving:
+            raise UsageError("save_params: it is for pictures; --opt arkit writes what moves")
         if self.save_params and not is_param_file(self.save_params):
             endings = " or ".join(SUFFIXES)
             raise UsageError(f"save_params: {self.save_params} must end in {endings}")
@@ -120,21 +135,46 @@ class Job:
     def check_files(self) -> None:
         """Refuse outputs that would replace an input, or each other; raises UsageError."""
         inputs = [path for path in (self.source, self.target, self.neutral) if path]
-        written = [("output_fp", path) for _, step in self.steps() for path in step.values()]
-        if self.save_params:
-            written.append(("save_params", self.save_params))
-        check_outputs(written, inputs)
+        check_outputs(self.files(), inputs)
 
-    def steps(self) -> list[tuple[float, Mapping[str, str]]]:
-        """How far to go from the target's own expression, 0 to 1, and where what comes of it goes.
+    def files(self) -> list[tuple[str, str]]:
+        """All files that it writes, each after the option that names it."""
+        steps = (path for _, outputs in self.steps() for path in outputs.values())
+        named = [*(("output_fp", path) for path in steps), ("save_params", self.save_params)]
+        return [(option, path) for option, path in named if path]
 
-        The latter are kinds of output and files.
+    @property
+    def pairs(self) -> dict[int, int]:
+        """The numbers of the targets' faces that are meant, and of the source's that drive them."""
+        with naming("pair"):
+            return parse_pairs(self.pair)
+
+    @property
+    def target_moves(self) -> bool:
+        """Whether the target is footage."""
+        return is_footage(self.target)
+
+    @property
+    def source_moves(self) -> bool:
+        """Whether the result follows a source through time."""
+        return self.moving and self.source is not None
+
+    def share(self, number: int) -> float:
+        """How far frame `number` goes from the target's own expression, 0 to 1."""
+        return 1.0 if self.interpolate is None else number / (self.interpolate - 1)
+
+    def steps(self) -> list[tuple[float, Mapping[str, str | None]]]:
+        """How far each result goes from the target's own expression, 0 to 1, and where it goes.
+
+        The latter are kinds of output and files; what moves is a single result.
         """
-        if self.interpolate is None:
+        if self.interpolate is None or self.moving:
             return [(1.0, self.outputs)]
         last = self.interpolate - 1
         return [
-            (number / last, {kind: numbered(path, number) for kind, path in self.outputs.items()})
+            (number / last, {
+                kind: path and numbered(path, number) for kind, path in self.outputs.items()
+            })
             for number in range(self.interpolate)
         ]
 
@@ -177,6 +217,7 @@ class Outcome:
     found, picked : how many faces the target shows, and which of them, counted from the left,
         got the expression; confidence : the network's, of those.
     written : the files, in order; replaced : those of them that were there before.
+    frames : how many the target has, and faceless : how many of them show no face.
     """
 
     job: str
@@ -185,3 +226,5 @@ class Outcome:
     confidence: tuple[float, ...]
     written: tuple[str, ...]
     replaced: frozenset[str] = frozenset()
+    frames: int = 1
+    faceless: int = 0

@@ -43,6 +43,8 @@ class Parser(argparse.ArgumentParser):
         """The words that give an option, by its long name, a value."""
         if self._option_string_actions[f"--{option}"].nargs == 0:  # a switch
             return [f"--{option}"] if str2bool(str(value)) else []
+        if isinstance(self._option_string_actions[f"--{option}"].nargs, int):
+            return [f"--{option}", *str(value).split()]
         return [f"--{option}={value}"]
 
     def error(self, message: str) -> NoReturn:
@@ -110,8 +112,8 @@ def run_program(
         return _fail(str(error), error.exit_code)
     except MemoryError:
         return _fail("out of memory; give smaller pictures", InputError.exit_code)
-    except KeyboardInterrupt:
-        return _fail("stopped before the end; nothing was written", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        return _fail(str(stop) or "stopped before the end; nothing was written", INTERRUPTED)
 
 
 def _fail(message: str, code: int) -> int:

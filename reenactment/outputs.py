@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Formatter
 
+from reenactment.param_file import is_param_file
+from reenactment.parts import is_numbered
 from reenactment.views import VIEWS
+from reenactment.weights import is_weights_file
 from utils.errors import UsageError
+from utils.footage import is_footage
 
 EVERY, DEFAULT_KIND = "all", "3d"
 DEFAULT_PATTERN = "{index}_{source_name}_to_{target_name}_{opt}.{ext}"
@@ -22,10 +27,11 @@ def names_folder(path: str) -> bool:
     return path.endswith(("/", os.sep)) or os.path.isdir(path)
 
 
-def parse_kinds(groups: Iterable[Iterable[str]] | None) -> list[str]:
+def parse_kinds(groups: Iterable[Iterable[str]] | None, moving: bool = False) -> list[str]:
     """The kinds of output that `--opt` asks for: names joined by commas, or 'all'.
 
     groups : the words of each time it was given; None is the default.
+    moving : whether 'all' is all that a file over time can hold.
 
     Raises
     ------
@@ -36,17 +42,54 @@ def parse_kinds(groups: Iterable[Iterable[str]] | None) -> list[str]:
     for kind in kinds:
         if kind not in VIEWS and kind != EVERY:
             raise UsageError(f"opt: unknown kind {kind!r}; choose from {', '.join(VIEWS)}, {EVERY}")
-    return list(VIEWS if EVERY in kinds else kinds)
+    if EVERY in kinds:
+        return [kind for kind, view in VIEWS.items() if view.medium.suffixes_of(moving)]
+    return list(kinds)
+
+
+def is_moving(source: str | None, target: str, output_fp: str | None, steps: bool) -> bool:
+    """Whether what is asked for moves: that of footage does, that of two pictures does not.
+
+    Else, where the name of the output leaves it open, it moves if the source is footage.
+
+    Parameters
+    ----------
+    steps : whether results on the way to the new expression are asked for.
+
+    Raises
+    ------
+    UsageError : a name for moving pictures where nothing moves.
+    """
+    if is_footage(target):
+        return True
+    filmed = source is not None and is_footage(source)
+    if output_fp is None or names_folder(output_fp):
+        return filmed
+    media = [view.medium for view in VIEWS.values()]
+    if any(medium.holds(output_fp, False) for medium in media) and not is_numbered(output_fp):
+        return filmed and any(medium.holds(output_fp, True) for medium in media)
+    timed = source is not None and (is_weights_file(source) or is_param_file(source))
+    if not (filmed or timed or steps):
+        raise UsageError(
+            f"output_fp: {output_fp} is for what moves, and neither source nor target does; "
+            "name a picture, or use --interpolate"
+        )
+    return True
 
 
 def name_outputs(
-    source: str | None, target: str, kinds: Sequence[str], output_fp: str | None = None
+    source: str | None,
+    target: str,
+    kinds: Sequence[str],
+    output_fp: str | None = None,
+    moving: bool = False,
 ) -> dict[str, str]:
     """Where each kind of output of a transfer goes.
 
     Parameters
     ----------
     kinds : keys of `VIEWS`.
+    moving : whether they are moving pictures, and documents over time.
     output_fp : a file; or a folder, by default `RESULTS_FOLDER`, for names made of the inputs'.
         With several kinds, the kind becomes a part of the name.
 
@@ -56,14 +99,16 @@ def name_outputs(
     """
     if output_fp is None or names_folder(output_fp):
         folder = str(RESULTS_FOLDER) if output_fp is None else output_fp
-        stem = f"{Path(source).stem}_to_{Path(target).stem}" if source else Path(target).stem
+        stem = f"{_stem(source)}_to_{_stem(target)}" if source else _stem(target)
         return {
-            kind: os.path.join(folder, f"{stem}_{kind}{_default_suffix(kind)}") for kind in kinds
+            kind: os.path.join(folder, f"{stem}_{kind}{_default_suffix(kind, moving)}")
+            for kind in kinds
         }
     stem, suffix = os.path.splitext(output_fp)
-    fitting = [kind for kind in kinds if VIEWS[kind].medium.holds(suffix)]
+    fitting = [kind for kind in kinds if VIEWS[kind].medium.holds(output_fp, moving)]
     if not fitting:
-        wanted = dict.fromkeys(suffix for kind in kinds for suffix in VIEWS[kind].medium.suffixes)
+        endings = (VIEWS[kind].medium.suffixes_of(moving) for kind in kinds)
+        wanted = dict.fromkeys(suffix for suffixes in endings for suffix in suffixes)
         raise UsageError(
             f"output_fp: {output_fp} cannot hold {', '.join(kinds)}; let it end in "
             + ", ".join(wanted)
@@ -71,7 +116,7 @@ def name_outputs(
     if len(kinds) == 1:
         return {kinds[0]: output_fp}
     return {
-        kind: f"{stem}_{kind}{suffix if kind in fitting else _default_suffix(kind)}"
+        kind: f"{stem}_{kind}{suffix if kind in fitting else _default_suffix(kind, moving)}"
         for kind in kinds
     }
 
@@ -98,7 +143,12 @@ def check_pattern(pattern: str, kinds: Sequence[str]) -> None:
 
 
 def fill_pattern(
-    pattern: str, kinds: Sequence[str], source: str | None, target: str, index: int
+    pattern: str,
+    kinds: Sequence[str],
+    source: str | None,
+    target: str,
+    index: int,
+    moving: bool = False,
 ) -> dict[str, str]:
     """The outputs of row `index`, named by a pattern with the keys `PATTERN_KEYS`.
 
@@ -109,20 +159,32 @@ def fill_pattern(
     names = {
         "index": index,
         "shard": f"{index // SHARD_ROWS:05d}",
-        "source_name": Path(source or "none").stem,
-        "target_name": Path(target).stem,
+        "source_name": _stem(source or "none"),
+        "target_name": _stem(target),
     }
     outputs = {}
     for kind in kinds:
-        path = pattern.format(**names, opt=kind, ext=_default_suffix(kind)[1:])
-        if not VIEWS[kind].medium.holds(Path(path).suffix):
+        path = pattern.format(**names, opt=kind, ext=_default_suffix(kind, moving)[1:])
+        if not VIEWS[kind].medium.holds(path, moving):
             raise UsageError(f"output_pattern: {path} cannot hold {kind}; let it end in .{{ext}}")
         outputs[kind] = path
     return outputs
 
 
-def _default_suffix(kind: str) -> str:
-    return VIEWS[kind].medium.default_suffix
+def _default_suffix(kind: str, moving: bool) -> str:
+    suffixes = VIEWS[kind].medium.suffixes_of(moving)
+    if not suffixes:
+        raise UsageError(
+            f"opt: {kind} needs a file for each frame; name them, such as "
+            f"-o out/%05d{VIEWS[kind].medium.suffixes[0]}"
+        )
+    return suffixes[0]
+
+
+def _stem(path: str) -> str:
+    """The name of an input as a part of an output's: no ending, and what names cannot have."""
+    name = Path(path.rstrip("/")).stem or "input"
+    return re.sub(r"[:*?%\[\]]+", "_", name).strip("_") or "input"
 
 
 def numbered(path: str, number: int) -> str:

@@ -26,7 +26,7 @@ from reenactment.faces import (
     turned_back,
 )
 from reenactment.openings import Openings
-from reenactment.scene import Look, Scene
+from reenactment.scene import Driver, Look, Scene
 from reenactment.transfer import Transfer
 from reenactment.views import VIEWS, Output
 from TDDFA import TDDFA
@@ -274,8 +274,8 @@ class Reenactor:
         before = results if targets is None else _listed(targets)
         if len(before) != len(results):
             raise ValueError(f"targets: expected {len(results)}, one a face, got {len(before)}")
-        face, face_img = source or (None, None)
-        scene = Scene(self.tddfa, img, before, results, face, face_img)
+        drivers = [Driver(source[0], lambda: source[1])] * len(results) if source else ()
+        scene = Scene(self.tddfa, img, before, results, drivers)
         return VIEWS[view].compose(scene, look or Look())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,16 @@ class Look:
             raise UsageError(f"alpha: expected 0 to 1, got {self.alpha}")
 
 
+class Driver(NamedTuple):
+    """A face that gives its expression, and what gives the picture in which it was seen.
+
+    No face where sliders do alone, and no picture where numbers do.
+    """
+
+    face: Face | None = None
+    sight: Callable[[], np.ndarray | None] = lambda: None
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """A frame and the faces in it.
@@ -38,8 +49,7 @@ class Scene:
     tddfa : turns faces into vertices.
     img (H, W, 3) uint8 BGR : the frame, which shows the targets.
     targets, results : the faces before and after, a result for each target.
-    source : the face that gave its expression, and source_img the picture it was seen in,
-        where there are any.
+    drivers : who gave each result its expression; none at all, or one for each.
     original : gives the frame with the alpha and the 16 bits that its file has, if it has any.
     """
 
@@ -47,8 +57,7 @@ class Scene:
     img: np.ndarray
     targets: Sequence[Face]
     results: Sequence[Face]
-    source: Face | None = None
-    source_img: np.ndarray | None = None
+    drivers: Sequence[Driver] = ()
     original: Callable[[], np.ndarray] | None = None
 
     @cached_property
@@ -65,6 +74,21 @@ class Scene:
     def landmarks(self) -> list[np.ndarray]:
         """The 68 landmarks (3, 68) float32 of the results."""
         return self.tddfa.reconstruct([f.parts for f in self.results], _rois(self.results))
+
+    @property
+    def source(self) -> Face | None:
+        """The face that gave its expression, or the first of several that did, if one did."""
+        return self.drivers[0].face if self.drivers else None
+
+    def by_driver(self) -> list[tuple[Driver, list[Face], list[Face]]]:
+        """Each driver with the targets and results that are his."""
+        groups: dict[int, tuple[Driver, list[Face], list[Face]]] = {}
+        drivers = self.drivers or [Driver()] * len(self.results)
+        for driver, target, result in zip(drivers, self.targets, self.results):
+            _, targets, results = groups.setdefault(id(driver.face), (driver, [], []))
+            targets.append(target)
+            results.append(result)
+        return [*groups.values()]
 
     def dense(self, face: Face) -> np.ndarray:
         """Dense vertices (3, N) float32 of any face, its own picture's pixels."""

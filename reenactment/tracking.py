@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from reenactment.faces import DEFAULT_CHOICE, EVERY, Face, FrameInfo, choose_fac
 from reenactment.reenactor import Reenactor
 from reenactment.track import SteadyShape, Track, left_to_right
 from utils.errors import NoFaceError
+from utils.footage import Frame
 from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
 
 MIN_ROI_AREA = 2020  # square pixels; 3DDFA_V2 takes a face in a smaller ROI for lost
@@ -227,24 +228,20 @@ class Tracker:
         return [_Seen(*pair) for pair in zip(faces, self._reenactor.landmarks(faces))]
 
 
-def follow(
-    reenactor: Reenactor, footage: Iterable[Any], progress: Callable[[], object] | None = None
-) -> list[Track]:
+def follow(reenactor: Reenactor, frames: Iterable[Frame], name: str) -> list[Track]:
     """Everybody in a video, from left to right.
 
     Parameters
     ----------
-    footage : a `utils.footage.Footage`; progress : called after each frame.
+    name : of the video.
     """
     tracker, times = Tracker(reenactor, EVERY), [0.0]
     people: dict[int, list[Face]] = {}
-    for img, number, seconds in footage:
-        name, size = getattr(footage, "name", ""), (img.shape[1], img.shape[0])
+    for img, number, seconds in frames:
+        size = img.shape[1], img.shape[0]
         for face in tracker(img, FrameInfo(name, size, number, seconds)):
             people.setdefault(face.track or 0, []).append(face)
         times.append(seconds)
-        if progress:
-            progress()
     duration = times[-1] + float(np.median(np.diff(times[1:]))) if len(times) > 2 else 0.0
     return left_to_right([Track.of(faces, n, duration) for n, faces in people.items()])
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Optional, Union
 
 import cv2
 import numpy as np
 
 from reenactment.faces import Face
-from reenactment.scene import Look, Scene
+from reenactment.parts import Film, Numbered, Part, Rows, Setting, is_numbered
+from reenactment.scene import Driver, Look, Scene
 from reenactment.weights import describe, encode_csv, encode_json, facs
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
@@ -20,6 +22,7 @@ from utils.pncc import pncc
 from utils.pose import viz_pose
 from utils.render import canvas_of, render, render_mask
 from utils.serialization import encode_obj, encode_ply
+from utils.sinks.forms import FORMS
 from utils.uv import uv_tex
 
 Output = Union[np.ndarray, bytes]
@@ -36,6 +39,7 @@ class Medium:
     """What a kind of output is kept in.
 
     suffixes : the endings of files that can hold it, the default one first.
+    clips : of those that can hold it over time; part : what makes one.
     encode : (output, ending, what `utils.image.encode_image` takes) to a file's content.
     show : opens a window with it, if it can be shown.
     """
@@ -43,15 +47,17 @@ class Medium:
     suffixes: tuple[str, ...]
     encode: Callable[..., bytes]
     show: Callable[[Any], None]
+    clips: tuple[str, ...] = ()
+    part: Callable[[Setting], Part] = Numbered
 
-    @property
-    def default_suffix(self) -> str:
-        """The ending where the user names none."""
-        return self.suffixes[0]
+    def suffixes_of(self, moving: bool) -> tuple[str, ...]:
+        """The endings of files that can hold it, or that can hold it over time."""
+        return self.clips if moving else self.suffixes
 
-    def holds(self, suffix: str) -> bool:
-        """Whether a file of that ending can hold it."""
-        return suffix.lower() in self.suffixes
+    def holds(self, path: str, moving: bool) -> bool:
+        """Whether a file of that name can; over time, numbered ones can that hold it once."""
+        once = not moving or is_numbered(path)
+        return Path(path).suffix.lower() in (self.suffixes if once else self.clips)
 
 
 def document(suffix: str) -> Medium:
@@ -72,9 +78,12 @@ def _encode_photo(
     return encode_image(img, suffix, quality, marked(metadata or Metadata()))
 
 
-WEIGHTS = Medium((".json", ".csv"), _encode_weights, lambda _: None)
-PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image)
-PHOTO = Medium(tuple(SUFFIXES), _encode_photo, show_image)
+def _document_of_rows(suffixes: tuple[str, ...]) -> Medium:
+    return Medium(suffixes, _encode_weights, lambda _: None, suffixes, Rows)
+
+
+PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image, tuple(FORMS), Film)
+PHOTO = replace(PICTURE, encode=_encode_photo)
 TRANSPARENT_PICTURE = Medium((".png", ".webp", ".tif", ".tiff"), encode_image, show_image)
 
 
@@ -109,12 +118,13 @@ def _photo(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
     def posed(face: Face) -> Posed:
         return Posed.of(face.parts, face.roi_box, scene.tddfa.size)
 
-    source = Source(posed(scene.source), scene.source_img) if scene.source is not None else None
-    img = scene.img if out is not None or scene.original is None else scene.original()
-    targets = [*map(posed, scene.targets)]
-    results = [posed(_as_given(face, scene.source)) for face in scene.results]
     photographer = scene.tddfa.bfm.kept(Photographer, look.photo_eyes)
-    return photographer(img, targets, results, source, out)
+    img = scene.img if out is not None or scene.original is None else scene.original()
+    for driver, targets, results in scene.by_driver() or [(Driver(), [], [])]:
+        source = Source(posed(driver.face), driver.sight()) if driver.face else None
+        after = [posed(_as_given(result, driver.face)) for result in results]
+        img = photographer(img, [*map(posed, targets)], after, source, out)
+    return img
 
 
 def _as_given(result: Face, source: Face | None) -> Face:
@@ -142,13 +152,14 @@ def _vertices(scene: Scene, _: Look, out: np.ndarray | None) -> np.ndarray:
 
 def _panel(scene: Scene, *_: Any) -> np.ndarray:
     """A row for every target: the masks of source, target and result, each in a labelled square."""
-    source = [_square(scene, scene.source, "source")] if scene.source else []
     rows = []
-    for target, result in zip(scene.targets, scene.results):
-        shown = (target, "target"), (result, "reenacted")
-        squares = [_square(scene, face, label) for face, label in shown]
-        rows.append(np.concatenate(source + squares, axis=1))
-    return np.concatenate(rows)
+    for driver, targets, results in scene.by_driver():
+        source = [_square(scene, driver.face, "source")] if driver.face else []
+        for target, result in zip(targets, results):
+            shown = (target, "target"), (result, "reenacted")
+            squares = [_square(scene, face, label) for face, label in shown]
+            rows.append(np.concatenate(source + squares, axis=1))
+    return np.concatenate(rows) if rows else np.zeros((0, 0, 3), np.uint8)
 
 
 def _square(scene: Scene, face: Face, label: str) -> np.ndarray:
@@ -212,11 +223,11 @@ VIEWS = {
     "arkit": View(
         "ARKit's 52 weights as .json, or .csv as Live Link Face has it",
         lambda s, *_: describe(s.results, s.tddfa.bfm),
-        WEIGHTS,
+        _document_of_rows((".json", ".csv")),
     ),
     "facs": View(
         "intensities of action units",
         lambda s, *_: facs(describe(s.results, s.tddfa.bfm)),
-        Medium((".json",), _encode_weights, lambda _: None),
+        _document_of_rows((".json",)),
     ),
 }

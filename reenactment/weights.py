@@ -34,8 +34,10 @@ _SHARES = np.stack([regions_of(shape) for shape in SHAPES])
 _SHARES = _SHARES / _SHARES.sum(axis=1, keepdims=True)
 _MM = 1e-3  # of a µm
 # Weights are to show the face when they are read, and to be near what it scores: how many squared
-# mm of the landmarks a squared weight counts, and how many rounds settle it.
-_NEARNESS, _ROUNDS = 4.0, 100
+# mm of the landmarks a squared weight counts.
+_NEARNESS = 4.0
+_MOST = 2.0  # sliders of animators go a little beyond 1
+_MAX_ROUNDS = 50  # until it is known which weights are 0 and 1; three to six are usual
 # Action units of FACS (Ekman and Friesen 1978), and the shapes whose mean is their intensity.
 ACTION_UNITS = {
     "AU1": ("browInnerUp",), "AU2": ("browOuterUpLeft", "browOuterUpRight"),
@@ -61,8 +63,8 @@ def weights_of(face: Face, sliders: Sliders, bfm: BFMModel) -> np.ndarray:
     scores = np.einsum("sr,re,se->s", _SHARES, rows, sliders.scores[:, 1:]) + sliders.scores[:, 0]
     prior = np.clip(scores if face.scores is None else face.scores, 0, 1)
     weights = prior.copy()
-    moves = [_moves(sliders.rows({SHAPES[number]: 1.0}), bfm) for number in _SHOWN]
-    weights[_SHOWN] = _nearest(np.stack(moves), _moves(rows - sliders.rest, bfm), prior[_SHOWN])
+    moves, wanted = _moves(sliders.shown, bfm), _moves(rows - sliders.rest, bfm)
+    weights[_SHOWN] = _nearest(moves, wanted, prior[_SHOWN])
     return weights.astype(np.float32)
 
 
@@ -75,26 +77,30 @@ def _all_rows(expression: np.ndarray, sliders: Sliders) -> np.ndarray:
 
 
 def _moves(rows: np.ndarray, bfm: BFMModel) -> np.ndarray:
-    """How expression rows move the landmarks, (204,) mm."""
-    common = min(rows.shape[1], bfm.w_exp_base.shape[1])
+    """How expression rows (..., regions, exp_dim) move the landmarks, (..., 204) mm."""
+    common = min(rows.shape[-1], bfm.w_exp_base.shape[1])
     shares = np.repeat(bfm.regions[:, bfm.landmarks], 3, axis=1)
-    moved = rows[:, :common] @ bfm.w_exp_base[:, :common].T
-    return (moved * shares).sum(axis=0) * _MM
+    moved = rows[..., :common] @ bfm.w_exp_base[:, :common].T
+    return (moved * shares).sum(axis=-2) * _MM
 
 
 def _nearest(moves: np.ndarray, wanted: np.ndarray, prior: np.ndarray) -> np.ndarray:
     """Weights (k,) in [0, 1] whose moves (k, n) add up to about `wanted` (n,), near a prior.
 
-    Least squares by coordinate descent.
+    Least squares by the primal-dual active set method (Hintermüller, Ito and Kunisch 2003).
     """
     gram = moves @ moves.T + _NEARNESS * np.eye(len(moves))
     target = moves @ wanted + _NEARNESS * prior
-    weights = prior.astype(np.float64)
-    for _ in range(_ROUNDS):
-        for k in range(len(weights)):
-            step = (target[k] - gram[k] @ weights) / gram[k, k]
-            weights[k] = min(max(weights[k] + step, 0.0), 1.0)
-    return weights
+    low = high = np.zeros(len(moves), bool)
+    for _ in range(_MAX_ROUNDS):
+        weights, free = high.astype(np.float64), ~(low | high)
+        weights[free] = np.linalg.solve(gram[np.ix_(free, free)], (target - gram @ weights)[free])
+        slope = gram @ weights - target
+        below, above = np.where(low, slope > 0, weights < 0), np.where(high, slope < 0, weights > 1)
+        if (below == low).all() and (above == high).all():
+            break
+        low, high = below, above
+    return np.clip(weights, 0, 1)
 
 
 def describe(faces: Sequence[Face], bfm: BFMModel) -> list[dict[str, Any]]:
@@ -102,8 +108,7 @@ def describe(faces: Sequence[Face], bfm: BFMModel) -> list[dict[str, Any]]:
 
     How far the weights are to be trusted is known of models with our lids only.
     """
-    known = bfm.lid_moves is not None
-    sliders = Sliders.load(bfm.w_exp.shape[1] if known else None)
+    known, sliders = bfm.lid_moves is not None, bfm.sliders
     trust = dict(zip(SHAPES, (round(float(r), 3) for r in sliders.reliability)))
     return [
         {
@@ -187,14 +192,21 @@ def is_weights_file(path: PathLike) -> bool:
 
 
 def load_weights(path: PathLike, at: float = 0.0) -> dict[str, float]:
-    """The weights of a face in a file: of ours, of Live Link Face, of MediaPipe's categories.
+    """The weights of a moment, seconds from the first row of a file; the nearest row is taken.
+
+    Raises
+    ------
+    InputError : see `load_weights_over_time`.
+    """
+    rows = load_weights_over_time(path)
+    return min(rows, key=lambda row: abs(row[0] - at))[1]
+
+
+def load_weights_over_time(path: PathLike) -> list[tuple[float, dict[str, float]]]:
+    """Seconds from the first row, and weights, of a file: ours, Live Link Face's or MediaPipe's.
 
     Names may come in any order, written large or small; missing ones are 0, and percents are
     understood.
-
-    Parameters
-    ----------
-    at : seconds from the first row; the nearest one is taken.
 
     Raises
     ------
@@ -203,41 +215,45 @@ def load_weights(path: PathLike, at: float = 0.0) -> dict[str, float]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         read = _read_csv if Path(path).suffix.lower() == ".csv" else _read_json
-        return _checked(read(text, at))
+        rows: dict[float, dict[str, float]] = {}
+        for seconds, values in sorted(read(text), key=lambda row: row[0]):
+            rows.setdefault(seconds, _named(values))  # the first face of a frame
+        if not rows:
+            raise ValueError("it has no rows")
+        start, scale = min(rows), _scale(rows.values())
+        return [(seconds - start, _scaled(row, scale)) for seconds, row in rows.items()]
     except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise InputError(f"cannot read weights from {path}: {one_line(error)}") from error
 
 
-def _read_csv(text: str, at: float) -> dict[str, Any]:
+def _read_csv(text: str) -> list[tuple[float, dict[str, Any]]]:
     rows = list(csv.DictReader(io.StringIO(text)))
-    if not rows:
-        raise ValueError("it has no rows")
     if any(None in row for row in rows):
         raise ValueError("a row has more values than the first line has names")
-    timed = "Timecode" in rows[0]
+    timed = bool(rows) and "Timecode" in rows[0]
     seconds = [parse_timecode(r["Timecode"]) if timed else k / RATE for k, r in enumerate(rows)]
-    nearest = int(np.argmin(np.abs(np.array(seconds) - seconds[0] - at)))
     skipped = {"timecode", "blendshapecount"}
-    return {name: value for name, value in rows[nearest].items() if name.lower() not in skipped}
+    return [
+        (second, {name: value for name, value in row.items() if name.lower() not in skipped})
+        for second, row in zip(seconds, rows)
+    ]
 
 
-def _read_json(text: str, at: float) -> dict[str, Any]:
+def _read_json(text: str) -> list[tuple[float, dict[str, Any]]]:
     content = json.loads(text)
     if isinstance(content, list):
-        return {item["categoryName"]: item["score"] for item in content}
+        return [(0.0, {item["categoryName"]: item["score"] for item in content})]
     if content.get("format") == FORMAT:
-        faces = content["faces"]
-        start = faces[0]["seconds"]
-        return min(faces, key=lambda face: abs(face["seconds"] - start - at))["weights"]
-    return content
+        return [(float(face["seconds"]), face["weights"]) for face in content["faces"]]
+    return [(0.0, content)]
 
 
 def _is_category(item: Any) -> bool:
     return isinstance(item, dict) and {"categoryName", "score"} <= item.keys()
 
 
-def _checked(values: Mapping[str, Any]) -> dict[str, float]:
-    """Weights by our names, in [0, 1]; raises ValueError."""
+def _named(values: Mapping[str, Any]) -> dict[str, float]:
+    """Weights by our names; raises ValueError."""
     weights: dict[str, float] = {}
     for name, value in values.items():
         shape = _BY_SMALL_NAME.get(name.lower())
@@ -245,13 +261,21 @@ def _checked(values: Mapping[str, Any]) -> dict[str, float]:
             weights[shape] = float(value)
         elif name.lower() not in _NO_WEIGHTS:
             raise ValueError(f"{name!r} is no shape of ARKit")
-    largest = max(weights.values(), default=0.0)
-    scale = 100.0 if 2 < largest <= 100 else 1.0  # sliders of animators go a little beyond 1
-    for shape, value in weights.items():
-        if not -1 <= value / scale <= 2:  # nor NaN
-            raise ValueError(f"{shape}: expected 0 to 1 or percents, got {value:g}")
-        weights[shape] = value / scale
     return weights
+
+
+def _scale(rows: Iterable[Mapping[str, float]]) -> float:
+    """What the weights of a file are to be divided by: 100 where they are percents."""
+    largest = max((weight for row in rows for weight in row.values()), default=0.0)
+    return 100.0 if _MOST < largest <= 100 else 1.0
+
+
+def _scaled(row: Mapping[str, float], scale: float) -> dict[str, float]:
+    """Weights where 1 is ARKit's most; raises ValueError."""
+    for shape, value in row.items():
+        if not -1 <= value / scale <= _MOST:  # nor NaN
+            raise ValueError(f"{shape}: expected 0 to 1 or percents, got {value:g}")
+    return {shape: value / scale for shape, value in row.items()}
 
 
 _BY_SMALL_NAME = {shape.lower(): shape for shape in SHAPES}

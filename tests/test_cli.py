@@ -77,7 +77,7 @@ def everything(reenact, tmp_path_factory):
 def test_every_kind_of_output(everything):
     folder, result = everything
     media = {name: view.medium for name, view in VIEWS.items()}
-    names = {f"out_{name}{'.png' if medium.holds('.png') else medium.default_suffix}"
+    names = {f"out_{name}{'.png' if '.png' in medium.suffixes else medium.suffixes[0]}"
              for name, medium in media.items()}
     assert {path.name for path in folder.iterdir()} == names | {"params.json"}
     target = cv2.imread(str(CALM))

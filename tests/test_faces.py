@@ -13,6 +13,7 @@ from reenactment.faces import (
     choose_faces,
     is_usable,
     parse_choice,
+    parse_pairs,
     sort_faces,
     turned_back,
 )
@@ -121,3 +122,15 @@ def test_confidence():
 
     assert sure(None) is None
     assert [sure(error) for error in (0, 2.5, 10, 1e9)] == [1, 0.75, 0, 0]
+
+
+def test_pairs_say_who_drives_whom():
+    assert parse_pairs("1:2, 2:1") == {2: 1, 1: 2}
+    assert parse_pairs("3:1") == {1: 3}
+    assert parse_pairs("") == {}
+
+
+@pytest.mark.parametrize("text", ["1", "1:", "0:1", "a:b", "1:2:3", "1:1,2:1", ","])
+def test_pairs_that_cannot_be(text):
+    with pytest.raises(UsageError):
+        parse_pairs(text)

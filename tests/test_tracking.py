@@ -191,10 +191,9 @@ def test_two_tracks_never_follow_one_face():
 
 def test_follow_gives_everybody_from_left_to_right():
     imgs = [spot_frame((200, 100))] * 4 + [spot_frame((200, 100), (60, 100))] * 12
-    calls = []
-    footage = [Frame(img, k, k / 10) for k, img in enumerate(imgs)]
-    left, right = follow(Spots(sure), footage, lambda: calls.append(1))
-    assert (left.number, right.number) == (1, 2) and len(calls) == 16
+    frames = [Frame(img, k, k / 10) for k, img in enumerate(imgs)]
+    left, right = follow(Spots(sure), frames, "two.mp4")
+    assert (left.number, right.number) == (1, 2) and left.name == "two.mp4"
     assert len(right) == 16 and right.duration == pytest.approx(1.6)
     assert left.face(15).pose[0, 3] == pytest.approx(60, abs=0.1)
     assert left.face(3) is None and right.face(3).track == 2
@@ -205,7 +204,7 @@ def test_follow_finds_nobody_in_noise():
         def detect(self, img):
             return []
 
-    assert follow(Nobody(sure), [Frame(noise(seed=k), k, k / 10) for k in range(3)]) == []
+    assert follow(Nobody(sure), [Frame(noise(seed=k), k, k / 10) for k in range(3)], "") == []
 
 
 def test_the_crop_is_turned_upright():

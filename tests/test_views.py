@@ -11,6 +11,7 @@ from conftest import PICTURES, grid_mesh, noise
 
 from reenactment import Look, Scene
 from reenactment.faces import Face, FrameInfo
+from reenactment.scene import Driver
 from reenactment.views import PANEL_SIZE, VIEWS
 from utils.depth import depth
 from utils.draw import LANDMARK_GROUPS, cv_draw_landmark, draw_landmarks
@@ -75,7 +76,7 @@ def scene(tiny_tddfa):
         pose, shape, expression = tiny_tddfa.layout.split(param)
         faces.append(Face(FrameInfo.of(img, "a.png"), roi_box, pose, shape, expression[None]))
     results = [replace(a, expression=b.expression) for a, b in zip(faces, faces[::-1])]
-    return Scene(tiny_tddfa, img, faces, results, faces[0])
+    return Scene(tiny_tddfa, img, faces, results, [Driver(faces[0])] * 2)
 
 
 # a photo needs lips that open: see test_photo.py
@@ -113,9 +114,9 @@ def test_a_media_encodes_for_each_of_its_endings(scene):
     for view in OF_ANY_MESH.values():
         output = view.compose(scene, Look())
         for suffix in view.medium.suffixes:
-            assert view.medium.holds(suffix.upper())
+            assert view.medium.holds(f"out{suffix.upper()}", False)
             assert len(view.medium.encode(output, suffix)) > 100
-        assert not view.medium.holds(".txt")
+        assert not view.medium.holds("out.txt", False)
 
 
 def test_look(scene):
@@ -152,7 +153,7 @@ def test_panel_has_a_row_per_face(scene):
     squares = panel.reshape(2, rows, 3, columns, 3).transpose(0, 2, 1, 3, 4)
     assert (squares[:, :, :PANEL_SIZE].max(axis=(2, 3, 4)) > 100).all()  # a mask in each
     assert (squares[:, :, PANEL_SIZE:].max(axis=(2, 3, 4)) > 100).all()  # a label under each
-    without_source = VIEWS["panel"].compose(replace(scene, source=None), Look())
+    without_source = VIEWS["panel"].compose(replace(scene, drivers=()), Look())
     assert np.array_equal(without_source, panel[:, PANEL_SIZE:])
 
 

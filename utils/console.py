@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import TextIO, TypeVar
+
+T = TypeVar("T")
 
 
 class Forgiving:
@@ -48,6 +50,46 @@ def _lead_nowhere(stream: TextIO) -> None:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print a line as far as that is possible, by default to stdout; see `Forgiving`."""
     Forgiving(stream or sys.stdout).write(f"{text}\n")
+
+
+class Teller:
+    """Tells the user, line by line, and how far things are."""
+
+    def __call__(self, text: str) -> None:
+        """Tell a line."""
+        say(text)
+
+    def warn(self, text: str) -> None:
+        """Tell a line on stderr."""
+        say(f"warning: {text}", sys.stderr)
+
+    def along(self, items: Iterable[T], count: int | None, doing: str) -> Iterable[T]:
+        """The items; on a terminal, with a bar that moves as they are taken.
+
+        Parameters
+        ----------
+        count : how many there may be, if that is known; a single one needs no bar.
+        """
+        if count == 1:
+            return items
+        from tqdm import tqdm
+
+        return tqdm(items, doing, count, unit=" frames", leave=False,
+                    file=Forgiving(sys.stderr), disable=None)
+
+
+class Silent(Teller):
+    """Tells nothing."""
+
+    def __call__(self, text: str) -> None:
+        """Keep it."""
+
+    def warn(self, text: str) -> None:
+        """Keep it."""
+
+    def along(self, items: Iterable[T], count: int | None, doing: str) -> Iterable[T]:
+        """The items."""
+        return items
 
 
 @contextmanager

@@ -1,0 +1,157 @@
+"""Results that are not kept: in a window, as a camera of other programs, as weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import cv2
+import numpy as np
+
+from utils.errors import UsageError
+from utils.io import one_line
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK = "127.0.0.1"
+_STOP_KEYS = {ord("q"), 27}  # Esc
+_WHITE = (255, 255, 255)
+
+
+class Window:
+    """Shows pictures as they come; q or Esc stops the run.
+
+    Parameters
+    ----------
+    age : gives how long ago a frame of these seconds was taken; None where no camera took it.
+    """
+
+    def __init__(self, title: str, age: Callable[[float], float] | None) -> None:
+        self._title, self._age = title, age
+        self._works = True
+
+    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+        """Show a picture (H, W, 3) uint8 BGR."""
+        if not self._works:
+            return
+        try:
+            cv2.imshow(self._title, self._labelled(output, seconds))
+            key = cv2.waitKey(1) & 0xFF
+        except cv2.error:
+            self._works = False
+            logger.warning("showing moving pictures needs a display, and opencv-python in place "
+                           "of opencv-python-headless")
+            return
+        if key in _STOP_KEYS:
+            raise KeyboardInterrupt
+
+    def _labelled(self, picture: np.ndarray, seconds: float) -> np.ndarray:
+        if self._age is None:
+            return picture
+        text = f"{1000 * self._age(seconds):.0f} ms"
+        labelled = picture.copy()
+        cv2.putText(labelled, text, (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.9, _WHITE, 2, cv2.LINE_AA)
+        return labelled
+
+    def close(self) -> None:
+        """Close the window."""
+        if self._works:
+            with suppress(cv2.error):
+                cv2.destroyWindow(self._title)
+
+
+class VirtualCamera:
+    """Pictures as a camera that other programs see; opened with the first one.
+
+    Raises
+    ------
+    UsageError : pyvirtualcam is not installed, or finds no device.
+    """
+
+    def __init__(self, fps: float) -> None:
+        try:
+            import pyvirtualcam
+        except ImportError as error:
+            raise UsageError(
+                "--virtual_camera needs a package: pip install pyvirtualcam"
+            ) from error
+        self._module, self._fps = pyvirtualcam, fps
+        self._camera: Any = None
+
+    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+        """Send a picture (H, W, 3) uint8 BGR."""
+        if self._camera is None:
+            height, width = output.shape[:2]
+            try:
+                self._camera = self._module.Camera(
+                    width, height, self._fps, fmt=self._module.PixelFormat.BGR
+                )
+            except (RuntimeError, ValueError) as error:
+                raise UsageError(f"--virtual_camera: {one_line(error)}") from error
+        self._camera.send(np.ascontiguousarray(output))
+
+    def close(self) -> None:
+        """Take the camera away."""
+        if self._camera is not None:
+            self._camera.close()
+
+
+class Avatar:
+    """ARKit's weights and the head's turn, sent as VMC's receivers understand them, over OSC.
+
+    Parameters
+    ----------
+    place : 'HOST:PORT' or 'PORT' of this machine.
+
+    Raises
+    ------
+    UsageError : another form, or python-osc is not installed.
+    """
+
+    def __init__(self, place: str) -> None:
+        host, port = parse_place(place)
+        try:
+            from pythonosc.udp_client import SimpleUDPClient
+        except ImportError as error:
+            raise UsageError("--osc needs a package: pip install python-osc") from error
+        try:
+            self._client = SimpleUDPClient(host, port)
+        except OSError as error:
+            raise UsageError(f"--osc {place}: {one_line(error)}") from error
+
+    def write(self, output: Sequence[Mapping[str, Any]], number: int, seconds: float) -> None:
+        """Send what `weights.describe` tells of the first face; without one, nothing."""
+        for face in output[:1]:
+            for name, weight in face["weights"].items():
+                self._client.send_message("/VMC/Ext/Blend/Val", [name, float(weight)])
+            turn = quaternion(*(face["head"][angle] for angle in ("yaw", "pitch", "roll")))
+            self._client.send_message("/VMC/Ext/Bone/Pos", ["Head", 0.0, 0.0, 0.0, *turn])
+            self._client.send_message("/VMC/Ext/Blend/Apply", [])
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+def parse_place(text: str) -> tuple[str, int]:
+    """The host and port of 'HOST:PORT' or 'PORT'; raises UsageError."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UsageError(f"--osc: expected HOST:PORT or PORT, got {text!r}")
+    return host or _LOOPBACK, int(port)
+
+
+def quaternion(yaw: float, pitch: float, roll: float) -> tuple[float, float, float, float]:
+    """x, y, z, w of a head turned about y by yaw, then x by pitch, then z by roll; degrees."""
+    (cy, sy), (cp, sp), (cr, sr) = (
+        (math.cos(math.radians(angle) / 2), math.sin(math.radians(angle) / 2))
+        for angle in (yaw, pitch, roll)
+    )
+    return (
+        cy * sp * cr + sy * cp * sr,
+        sy * cp * cr - cy * sp * sr,
+        cy * cp * sr - sy * sp * cr,
+        cy * cp * cr + sy * sp * sr,
+    )

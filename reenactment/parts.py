@@ -1,0 +1,128 @@
+"""Files over time: what becomes of one output of a run, frame by frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from reenactment.clip import Clip
+from utils.footage import Sound
+from utils.io import WholeFiles, write_bytes
+from utils.sinks import Sink, open_sink
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a part is made for.
+
+    files : in which it takes its place at the end; path : its own.
+    encode : the medium's, (output, ending, quality) to a file's content.
+    quality : of single pictures.
+    fps, sound : of what gives the length.
+    """
+
+    files: WholeFiles
+    path: str
+    encode: Callable[..., bytes]
+    quality: int | None
+    clip: Clip
+    fps: float
+    sound: Sound | None
+
+
+class Part(Protocol):
+    """One output of a run, over time."""
+
+    def write(self, output: Any, number: int, seconds: float) -> None:
+        """Take what was made of a frame; raises OutputError where it cannot be kept."""
+        ...
+
+    def close(self) -> None:
+        """It has come to its end, which may be before that of its frames."""
+        ...
+
+
+class Film:
+    """Pictures, in a video or an animation; all get the size of the first that shows anything."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._sink: Sink | None = None
+        self._shape: tuple[int, ...] = ()
+        self._before: list[float] = []  # when there was nothing to show yet
+
+    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+        """Add a picture (H, W) or (H, W, 3 or 4) uint8; one without pixels is black."""
+        picture = cv2.cvtColor(output, cv2.COLOR_GRAY2BGR) if output.ndim == 2 else output
+        if self._sink is None and not picture.size:
+            self._before.append(seconds)
+            return
+        if self._sink is None:
+            self._sink, self._shape = self._open(), picture.shape
+            for earlier in self._before:
+                self._sink.write(np.zeros_like(picture), earlier)
+        self._sink.write(_fitted(picture, self._shape), seconds)
+
+    def _open(self) -> Sink:
+        setting, clip = self._setting, self._setting.clip
+        return open_sink(setting.path, setting.fps, setting.files, sound=setting.sound,
+                         quality=clip.quality, encoder=clip.encoder)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._sink is not None:
+            self._sink.close()
+
+
+class Rows:
+    """What was made of each frame, in lists that a document holds one after another."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._rows: list[Any] = []
+
+    def write(self, output: list[Any], number: int, seconds: float) -> None:
+        """Add the rows of a frame."""
+        self._rows += output
+
+    def close(self) -> None:
+        """Write the document."""
+        path = self._setting.path
+        content = self._setting.encode(self._rows, Path(path).suffix)
+        self._setting.files.new(path).write_bytes(content)
+
+
+class Numbered:
+    """A file for every frame, written at once."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+
+    def write(self, output: Any, number: int, seconds: float) -> None:
+        """Write the file of a frame."""
+        path = self._setting.path % number
+        write_bytes(path, self._setting.encode(output, Path(path).suffix, self._setting.quality))
+
+    def close(self) -> None:
+        """All is written."""
+
+
+def is_numbered(path: str) -> bool:
+    """Whether a name is a pattern of numbered ones, such as 'out/%05d.png'."""
+    return re.search(r"%0?\d*d", path) is not None
+
+
+def _fitted(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A picture on black, or a part of it, where it is not of that size."""
+    if picture.shape == shape:
+        return picture
+    fitted = np.zeros(shape, np.uint8)
+    height, width = np.minimum(picture.shape[:2], shape[:2])
+    fitted[:height, :width] = picture[:height, :width]
+    return fitted

@@ -1,0 +1,216 @@
+"""Moving pictures through the whole program: what drives, what gets it, what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REPO
+
+import face_reenactment
+from bfm.bfm import PROVISIONED_MODEL
+from reenactment import Job, Reenactor
+from utils.console import Silent
+from utils.footage import open_footage
+from utils.io import WholeFiles
+from utils.sinks import open_sink
+
+pytest.importorskip("av", reason="PyAV is not installed: pip install -r requirements-video.txt")
+
+SMILE = REPO / "examples/inputs/astronaut.png"
+CALM = REPO / "examples/inputs/grace_hopper.jpg"
+TIMES = (0.0, 0.1, 0.15, 0.3, 0.4, 0.5)  # not at a constant rate
+
+
+@pytest.fixture(scope="module")
+def reenactor():
+    if not (REPO / PROVISIONED_MODEL).is_file():
+        pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
+    return Reenactor()
+
+
+def head(path, size=256):
+    """The upper part of an example, small."""
+    img = cv2.imread(str(path))
+    return cv2.resize(img[: min(img.shape[:2]), : min(img.shape[:2])], (size, size))
+
+
+def write_clip(path, pictures, times=TIMES):
+    with WholeFiles() as files, open_sink(path, 10.0, files) as sink:
+        for picture, seconds in zip(pictures, times):
+            sink.write(picture, seconds)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Videos: of somebody who moves; of two people; of somebody who comes late; of nobody."""
+    folder = tmp_path_factory.mktemp("clips")
+    smile, calm = head(SMILE), head(CALM)
+    moved = [np.roll(smile, 3 * number, axis=1) for number in range(len(TIMES))]
+    empty = np.full_like(smile, 90)
+    return {
+        "one": write_clip(folder / "one.mp4", moved),
+        "two": write_clip(folder / "two.mp4", [np.hstack([smile, calm])] * len(TIMES)),
+        "late": write_clip(folder / "late.mp4", [empty] * 2 + moved[2:]),
+        "nobody": write_clip(folder / "nobody.mp4", [empty] * len(TIMES)),
+    }
+
+
+def reenact(*options):
+    return face_reenactment.main([*map(str, options)])
+
+
+def played(path):
+    with open_footage(path) as footage:
+        return [(frame.seconds, frame.img) for frame in footage]
+
+
+def test_a_video_drives_a_picture_and_keeps_its_times(reenactor, clips, tmp_path, capsys):
+    out = tmp_path / "new" / "out.mp4"
+    assert reenact("-s", clips["one"], "-t", CALM, "-o", out, "--opt", "photo") == 0
+    result = played(out)
+    np.testing.assert_allclose([seconds for seconds, _ in result], TIMES, atol=1e-3)
+    target = cv2.imread(str(CALM))
+    height, width = result[0][1].shape[:2]
+    assert (height, width) == (target.shape[0] & ~1, target.shape[1] & ~1)
+    border = np.abs(result[0][1][:40].astype(int) - target[:40, :width])
+    assert border.mean() < 3  # what the video's coding changes
+    assert f"{len(TIMES)} frames, 0 without a face" in capsys.readouterr().out
+
+
+def test_a_picture_drives_a_video_into_numbered_files(reenactor, clips, tmp_path):
+    out = tmp_path / "out_%03d.png"
+    assert reenact("-s", CALM, "-t", clips["one"], "-o", out, "--opt", "mask") == 0
+    masks = [cv2.imread(str(tmp_path / f"out_{n:03d}.png"), -1) for n in range(len(TIMES))]
+    centres = [np.nonzero(mask[..., 3])[1].mean() for mask in masks]
+    np.testing.assert_allclose(np.diff(centres), 3, atol=1)  # the mask goes with the face
+    assert len(list(tmp_path.iterdir())) == len(TIMES)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json"])
+def test_weights_over_time_are_one_document(reenactor, clips, tmp_path, ending):
+    out = tmp_path / f"out{ending}"
+    assert reenact("-s", clips["one"], "-t", CALM, "-o", out, "--opt", "arkit") == 0
+    if ending == ".json":
+        faces = json.loads(out.read_text())["faces"]
+        assert [face["frame"] for face in faces] == [*range(len(TIMES))]
+        np.testing.assert_allclose([face["seconds"] for face in faces], TIMES, atol=1e-3)
+    else:
+        assert len(list(csv.DictReader(out.open()))) == len(TIMES)
+
+
+def test_weights_over_time_drive_a_picture(reenactor, clips, tmp_path):
+    rows, out = tmp_path / "rows.csv", tmp_path / "out.mp4"
+    rows.write_text("Timecode,JawOpen\n00:00:10:00,0\n00:00:10:30,100\n00:00:11:00,0\n")
+    assert reenact("-s", rows, "-t", CALM, "-o", out, "--opt", "mask,3d") == 2  # no video of masks
+    assert reenact("-s", rows, "-t", CALM, "-o", out) == 0
+    result = played(out)
+    np.testing.assert_allclose([seconds for seconds, _ in result], [0, 0.5, 1], atol=1e-3)
+    changed = [np.abs(img.astype(int) - result[0][1]).mean() for _, img in result]
+    assert changed[1] > 2 * changed[2]
+
+
+def test_a_moment_of_a_video_drives_a_picture(reenactor, clips, tmp_path):
+    out = tmp_path / "out.json"
+    options = ("-t", CALM, "-o", tmp_path / "out.png", "--save_params", out)
+    assert reenact("-s", clips["one"], "--at", 0.31, *options) == 0
+    source = json.loads(out.read_text())["source"]
+    assert source["image"] == "one.mp4"
+    assert reenact("-s", clips["one"], "--at", 60, *options) == 3
+
+
+def test_pairs_of_people_wear_each_others_expressions(reenactor, clips, tmp_path):
+    out, alone = tmp_path / "pair.json", tmp_path / "alone.json"
+    options = ("-s", CALM, "-t", clips["two"], "--opt", "arkit", "-o")
+    assert reenact(*options, alone, "--target_face", "all") == 0
+    calm = json.loads(alone.read_text())["faces"]
+    assert len(calm) == 2 * len(TIMES)
+    options = ("-s", clips["two"], "-t", clips["two"], "--opt", "arkit", "-o")
+    assert reenact(*options, out, "--pair", "1:2,2:1", "--smooth", 0) == 0
+    swapped = json.loads(out.read_text())["faces"]
+    smiles = [face["weights"]["mouthSmileLeft"] for face in swapped[:2]]
+    calm_smile = calm[0]["weights"]["mouthSmileLeft"]
+    assert abs(smiles[0] - calm_smile) < 0.1 < smiles[1] - smiles[0]
+    assert reenact(*options, out, "--pair", "1:3") == 4
+
+
+def test_who_comes_late_is_not_missed(reenactor, clips, tmp_path, capsys):
+    assert reenact("-s", CALM, "-t", clips["late"], "-o", tmp_path / "out.mp4") == 0
+    assert f"{len(TIMES)} frames, 2 without a face" in capsys.readouterr().out
+
+
+def test_a_video_of_nobody_leaves_nothing(reenactor, clips, tmp_path):
+    assert reenact("-s", CALM, "-t", clips["nobody"], "-o", tmp_path / "out.mp4") == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_smiling_driver_is_told_from_his_calmest_frames(reenactor, clips, tmp_path):
+    def smile(*options):
+        out = tmp_path / "out.json"
+        assert reenact("-s", clips["one"], "-t", CALM, "-o", out, "--opt", "arkit", *options) == 0
+        return json.loads(out.read_text())["faces"][0]["weights"]["mouthSmileLeft"]
+
+    own = smile("--exp_gain", 0, "--regions", "all-but:mouth")
+    assert abs(smile("--neutral", "auto") - own) < 0.3 * (smile() - own)  # nothing moves
+
+
+def test_steps_as_a_clip(reenactor, tmp_path):
+    out = tmp_path / "out.mp4"
+    assert reenact("-s", SMILE, "-t", CALM, "-o", out, "--interpolate", 5, "--fps", 10) == 0
+    np.testing.assert_allclose([s for s, _ in played(out)], np.arange(5) / 10, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [
+    ("-s", SMILE, "-t", CALM, "-o", "out.mp4"),  # nothing moves
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--trim", 3, 1),
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--smooth", 2),
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--opt", "obj"),
+    ("-s", SMILE, "-t", "one", "-o", "out.jpg"),
+    ("-s", SMILE, "-t", CALM, "-o", "out.jpg", "--neutral", "auto"),
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--pair", "1"),
+    ("-s", "one", "-t", "one", "-o", "one"),  # over an input
+], ids=str)
+def test_what_cannot_be(clips, options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert reenact(*(clips.get(option, option) for option in options)) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+class Stopping(Silent):
+    """A user who stops the run after some frames are drawn."""
+
+    def __init__(self, frames):
+        self._frames = frames
+
+    def along(self, items, count, doing):
+        for number, item in enumerate(items):
+            if doing.startswith("drawing") and number == self._frames:
+                raise KeyboardInterrupt
+            yield item
+
+
+def test_a_stopped_run_leaves_a_file_that_plays(reenactor, clips, tmp_path):
+    out = tmp_path / "out.mp4"
+    job = Job(str(CALM), clips["one"], {"3d": str(out)}, moving=True)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped after 3 frames, which are in {out}"):
+        face_reenactment.reenact(job, reenactor, Stopping(3))
+    assert len(played(out)) == 3
+    out.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        face_reenactment.reenact(job, reenactor, Stopping(0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_still_target_does_not_tremble(reenactor, clips, tmp_path):
+    out = tmp_path / "out_%d.png"
+    assert reenact("-s", clips["one"], "-t", CALM, "-o", out, "--opt", "photo") == 0
+    frames = [cv2.imread(str(tmp_path / f"out_{n}.png")) for n in range(len(TIMES))]
+    target = cv2.imread(str(CALM))
+    still = np.all([frame == target for frame in frames], axis=(0, 3))
+    assert still[:, :40].all() and still[-100:].all()  # beyond half a face from it
+    assert not still.all()
