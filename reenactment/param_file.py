@@ -137,13 +137,13 @@ def load_source(path: PathLike, layout: ParamLayout) -> Face:
         parts = layout.adapt(
             FaceParams(
                 _pose(entries),
-                _numbers(entries, "shape", (-1,)),
+                numbers_of(entries, "shape", (-1,)),
                 _rows(entries),
             )
         )
-        width, height = _numbers(entries, "image_size", (2,)).astype(int)
+        width, height = numbers_of(entries, "image_size", (2,)).astype(int)
         frame = FrameInfo(str(entries["image"]), (int(width), int(height)))
-        scores = _numbers(entries, "scores", (len(SHAPES),)) if "scores" in entries else None
+        scores = numbers_of(entries, "scores", (len(SHAPES),)) if "scores" in entries else None
         return Face(frame, _roi_box(entries), *parts, scores=scores)
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(f"bad parameter file {path}: source {error}") from error
@@ -171,14 +171,14 @@ def _read_entries(path: PathLike) -> Mapping[str, Any]:
 
 
 def _pose(entries: Mapping[str, Any]) -> np.ndarray:
-    pose = _numbers(entries, "pose", (3, 4))
+    pose = numbers_of(entries, "pose", (3, 4))
     if np.linalg.matrix_rank(pose[:2, :3]) < 2:
         raise ValueError("pose: expected a scaled rotation and a translation")
     return pose
 
 
 def _roi_box(entries: Mapping[str, Any]) -> list[float]:
-    x0, y0, x1, y1 = _numbers(entries, "roi_box", (4,)).tolist()
+    x0, y0, x1, y1 = numbers_of(entries, "roi_box", (4,)).tolist()
     if not (x0 < x1 and y0 < y1):
         raise ValueError(f"roi_box: expected x0 < x1 and y0 < y1, got {[x0, y0, x1, y1]}")
     return [x0, y0, x1, y1]
@@ -187,13 +187,14 @@ def _roi_box(entries: Mapping[str, Any]) -> list[float]:
 def _rows(entries: Mapping[str, Any]) -> np.ndarray:
     """The expression, (1 or regions, n)."""
     if "regions" not in entries:
-        return _numbers(entries, "expression", (-1,))[None]
+        return numbers_of(entries, "expression", (-1,))[None]
     if tuple(map(str, entries["regions"])) != REGIONS:
         raise ValueError(f"regions: expected {', '.join(REGIONS)}")
-    return _numbers(entries, "expression", (len(REGIONS), -1))
+    return numbers_of(entries, "expression", (len(REGIONS), -1))
 
 
-def _numbers(entries: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
+def numbers_of(entries: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An entry as float64 numbers of some shape, in which -1 is any length; raises ValueError."""
     array = np.asarray(entries[key], np.float64)
     fits = array.ndim == len(shape) and all(n in (-1, m) for n, m in zip(shape, array.shape))
     if not fits or not array.size or not (np.abs(array) <= _LARGEST).all():
