@@ -105,8 +105,8 @@ class Track:
         scores = None if self.scores is None else _between(self.scores, before, share)
         return replace(face, expression=expression, scores=scores)
 
-    def part(self, places: slice) -> Track:
-        """Some of the frames."""
+    def part(self, places: slice | np.ndarray) -> Track:
+        """The frames at some places."""
         return self._each(lambda values, _: values[places], self)
 
     def then(self, later: Track) -> Track:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from reenactment.faces import DEFAULT_CHOICE, EVERY, Face, FrameInfo, choose_faces
+from reenactment.linking import UNLIKE, link
 from reenactment.reenactor import Reenactor
 from reenactment.track import SteadyShape, Track, left_to_right
 from utils.errors import NoFaceError
@@ -28,14 +29,13 @@ SURE_ERROR, LOST_ERROR = 3.0, 7.0
 _RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)  # of the 68 landmarks
 _SAME_PLACE = 0.3  # IoU of two ROIs that may be of one face
 _SAME_FACE = 0.6  # IoU of two ROIs that are of one face
-# How unlike two shapes of one person may be, in deviations of the coefficients between people, and
-# how much more where the face is at the place where the person was.
-_UNLIKE, _UNLIKE_IN_PLACE = 0.5, 0.4
+# How much more unlike than `UNLIKE` a person may be where the face is at the person's last place.
+_UNLIKE_IN_PLACE = 0.4
 _SOMEBODY_ELSE = 1.0  # how unlike nobody gets to be from one frame to the next
 _FRESH = 10  # frames after which a place is no place of a person any more
 _LONGEST_WAIT = 10  # frames between searches for people who come later
 _THUMBNAIL = (32, 18)
-_CUT = 30.0  # mean difference of two frames' thumbnails, of 255, that makes a new scene
+_CUT = 20.0  # mean difference of two frames' thumbnails, of 255, that makes a new scene
 
 
 class _Seen(NamedTuple):
@@ -80,11 +80,15 @@ class Tracker:
     reenactor : finds and regresses.
     choice : 'all' follows everybody; else one face at a time is followed, and where it is gone,
         another is chosen; see `choose_faces`.
+    by_shape : whether a shape at first sight tells who returns, or whoever is not back in place
+        within moments has a new number, until more is known.
     """
 
-    def __init__(self, reenactor: Reenactor, choice: str = DEFAULT_CHOICE) -> None:
+    def __init__(
+        self, reenactor: Reenactor, choice: str = DEFAULT_CHOICE, by_shape: bool = True
+    ) -> None:
         self._reenactor = reenactor
-        self._choice = choice
+        self._choice, self._by_shape = choice, by_shape
         self._spread = reenactor.tddfa.spread.shape
         self._people: list[_Person] = []
         self._here: list[_Person] = []
@@ -165,11 +169,12 @@ class Tracker:
             for person in absent:
                 fresh = self._now - person.when <= _FRESH and not cut
                 in_place = fresh and _iou(seen.roi_box, person.seen.roi_box) > _SAME_PLACE
-                unlike = self._unlike(person, seen) - (_UNLIKE_IN_PLACE if in_place else 0)
-                pairs.append((unlike, i, person))
+                if in_place or self._by_shape:
+                    unlike = self._unlike(person, seen) - (_UNLIKE_IN_PLACE if in_place else 0)
+                    pairs.append((unlike, i, person))
         known: list[_Person | None] = [None] * len(found)
         for unlike, i, person in sorted(pairs, key=lambda pair: pair[0]):
-            if unlike < _UNLIKE and known[i] is None and person not in known:
+            if unlike < UNLIKE and known[i] is None and person not in known:
                 known[i] = person
         return known
 
@@ -235,7 +240,7 @@ def follow(reenactor: Reenactor, frames: Iterable[Frame], name: str) -> list[Tra
     ----------
     name : of the video.
     """
-    tracker, times = Tracker(reenactor, EVERY), [0.0]
+    tracker, times = Tracker(reenactor, EVERY, by_shape=False), [0.0]
     people: dict[int, list[Face]] = {}
     for img, number, seconds in frames:
         size = img.shape[1], img.shape[0]
@@ -243,7 +248,8 @@ def follow(reenactor: Reenactor, frames: Iterable[Frame], name: str) -> list[Tra
             people.setdefault(face.track or 0, []).append(face)
         times.append(seconds)
     duration = times[-1] + float(np.median(np.diff(times[1:]))) if len(times) > 2 else 0.0
-    return left_to_right([Track.of(faces, n, duration) for n, faces in people.items()])
+    tracks = [Track.of(faces, number, duration) for number, faces in people.items()]
+    return left_to_right(link(tracks, reenactor.tddfa.spread.shape))
 
 
 def _is_free(roi_box: Sequence[float], taken: Sequence[_Person]) -> bool:

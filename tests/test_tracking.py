@@ -199,6 +199,15 @@ def test_follow_gives_everybody_from_left_to_right():
     assert left.face(3) is None and right.face(3).track == 2
 
 
+def test_follow_tells_by_whole_tracks_who_returns():
+    """At first sight a shape is off by more than people differ; then somebody else is there."""
+    imgs = [spot_frame((60, 100))] * 5 + [spot_frame()] * 12
+    imgs += [spot_frame((200, 100), people=(220,))] + [spot_frame((200, 100))] * 5
+    imgs += [spot_frame((200, 100), people=(210,), background=200)] * 5
+    tracks = follow(Spots(sure), [Frame(img, k, k / 10) for k, img in enumerate(imgs)], "a.mp4")
+    assert sorted(len(track) for track in tracks) == [5, 11]
+
+
 def test_follow_finds_nobody_in_noise():
     class Nobody(Spots):
         def detect(self, img):
