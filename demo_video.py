@@ -19,7 +19,10 @@ from reenactment.outputs import check_outputs, names_folder
 from reenactment.tracking import Tracker
 from utils.console import Forgiving, say
 from utils.errors import NoFaceError
-from utils.video import SUFFIXES, VideoReader, silence_ffmpeg, stream, video_writer
+from utils.footage import Footage, open_footage
+from utils.io import WholeFiles
+from utils.sinks import Sink, check_sink, open_sink
+from utils.sinks.forms import FORMS
 
 RESULTS_FOLDER = Path("examples/results/videos")
 OPTIONS = ("2d_sparse", "2d_dense", "3d")  # the views that draw into the frame
@@ -62,7 +65,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("-f", "--video_fp", required=True, metavar="FILE", help="the video")
     parser.add_argument("--output_fp", metavar="FILE",
-                        help=f"the result, {', '.join(SUFFIXES)}; folders are created "
+                        help=f"the result, {', '.join(FORMS)}; folders are created "
                              f"(default {RESULTS_FOLDER}/<video>_<opt>.mp4)")
     parser.add_argument("-o", "--opt", default="2d_sparse", choices=OPTIONS,
                         help="68 landmarks, all vertices, or the lit mask (default %(default)s)")
@@ -80,30 +83,53 @@ def output_path(args: argparse.Namespace) -> str:
 
 def annotate(args: argparse.Namespace) -> int:
     """Do what the command line asks for; returns the exit code."""
-    from tqdm import tqdm
-
     config, path = model_config(args), output_path(args)
     check_outputs([("--output_fp", path)], [args.video_fp])
-    silence_ffmpeg()
-    with VideoReader(args.video_fp) as reader:  # before the models: it fails faster
+    with open_footage(args.video_fp) as footage:  # before the models: it fails faster
+        check_sink(path)
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
-        total = reader.frame_count or None
-        with video_writer(path, reader.fps, reader.size) as append, tqdm(
-            total=total, unit=" frames", leave=False, file=Forgiving(sys.stderr),
-            disable=None,  # shown on terminals only
-        ) as progress:
-
-            def write(frame: np.ndarray) -> np.ndarray:
-                progress.update()
-                return append(frame)
-
-            frames = stream(reader.read, annotator, write)
-            if not annotator.faces:
-                raise NoFaceError(f"no face found in any of the {frames} frames of {args.video_fp}")
-    if reader.shortfall:
-        say(f"warning: {args.video_fp}: {reader.shortfall}", sys.stderr)
-    say(f"wrote {path}: {frames} frames, {frames - annotator.faces} of them without a face")
+        with WholeFiles() as files:
+            sink = open_sink(path, footage.fps, files, sound=footage.sound)
+            frames, stopped = draw_all(footage, annotator, sink)
+    if footage.shortfall:
+        say(f"warning: {args.video_fp}: {footage.shortfall}", sys.stderr)
+    made = f"{path}: {frames} frames, {frames - annotator.faces} of them without a face"
+    if stopped:
+        raise KeyboardInterrupt(f"stopped before the end; wrote {made}")
+    say(f"wrote {made}")
     return 0
+
+
+def draw_all(footage: Footage, annotator: Annotator, sink: Sink) -> tuple[int, bool]:
+    """Draw into all frames, or those before the user stops it.
+
+    Returns
+    -------
+    How many there were, and whether it was stopped.
+
+    Raises
+    ------
+    NoFaceError : there is no face in any of them; KeyboardInterrupt : nor in those before the stop.
+    """
+    from tqdm import tqdm
+
+    frames, stopped = 0, False
+    with sink, tqdm(
+        total=footage.count, unit=" frames", leave=False, file=Forgiving(sys.stderr),
+        disable=None,  # shown on terminals only
+    ) as progress:
+        try:
+            for frame in footage:
+                sink.write(annotator(frame.img), frame.seconds)
+                frames += 1
+                progress.update()
+        except KeyboardInterrupt:
+            if not annotator.faces:
+                raise
+            stopped = True
+        if not annotator.faces:
+            raise NoFaceError(f"no face found in any of the {frames} frames of {footage.name}")
+    return frames, stopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 
 from utils.assets import PROJECT_ROOT
 from utils.image import read_image
-from utils.video import video_writer
+from utils.io import WholeFiles
+from utils.sinks import open_sink
 
 INPUTS = PROJECT_ROOT / "examples" / "inputs"
 # Where the face is in each picture, pixels, and the height of its mask.
@@ -47,16 +48,15 @@ def write_clip(path: Path, size: tuple[int, int], seconds: float, fps: float = 3
     The number of its frames.
     """
     count = max(2, round(seconds * fps))
-    with video_writer(path, fps, size) as append:
+    with WholeFiles() as files, open_sink(path, fps, files) as sink:
         for number in range(count):
             turn = 2 * np.pi * number / (4 * fps)  # all of it in four seconds
-            append(
-                scene(
-                    size,
-                    size[1] * (0.42 + 0.08 * np.sin(turn)),
-                    PEOPLE[2 * number // count],
-                    angle=12 * np.sin(2 * turn),
-                    offset=(0.1 * size[0] * np.sin(turn), 0.05 * size[1] * np.cos(turn)),
-                )
+            img = scene(
+                size,
+                size[1] * (0.42 + 0.08 * np.sin(turn)),
+                PEOPLE[2 * number // count],
+                angle=12 * np.sin(2 * turn),
+                offset=(0.1 * size[0] * np.sin(turn), 0.05 * size[1] * np.cos(turn)),
             )
+            sink.write(img, number / fps)
     return count

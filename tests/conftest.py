@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,10 @@ from hypothesis import settings
 REPO = Path(__file__).resolve().parent.parent
 PICTURES = ("JianzhuGuo", "emma", "trump_hillary")
 ENGINES = ("onnx", "torch")
+
+needs_av = pytest.mark.skipif(
+    find_spec("av") is None, reason="PyAV is not installed: pip install -r requirements-video.txt"
+)
 
 settings.register_profile("quick", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("thorough", max_examples=500, deadline=None, database=None)
@@ -135,6 +140,15 @@ def detector(request, assets, torch):
     from FaceBoxes import FaceBoxes
 
     return FaceBoxes(engine=request.param, assets=assets)
+
+
+@pytest.fixture(params=[pytest.param("av", marks=needs_av), "opencv"])
+def video_engine(request, monkeypatch):
+    """What reads and writes videos: PyAV, or OpenCV where that is missing."""
+    if request.param == "opencv":
+        for module in ("footage", "sinks"):
+            monkeypatch.setattr(f"utils.{module}.opening.find_spec", lambda name: None)
+    return request.param
 
 
 @pytest.fixture(scope="module")

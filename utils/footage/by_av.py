@@ -13,11 +13,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from utils.errors import InputError
-from utils.footage.frames import DEFAULT_FPS, MAX_FPS, Footage, Frame, Sound, Tally
+from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, MAX_FPS, Footage, Frame, Sound, Tally
 from utils.io import PathLike, one_line, shown
 
-MAX_DAMAGED = 250  # in a row; what follows after more is taken for lost
 _SEEKING = 2.0  # seconds that are decoded faster than they are skipped
+_SAME = 1e-4  # seconds, within which two times are one
+_REORDERED = 16  # frames, by which one can be shown later than it is decoded (H.264, A.3)
 _MATRIX = "DISPLAYMATRIX"
 _ONE = 1 << 16  # in a display matrix, of 16.16 fixed point numbers
 
@@ -220,7 +221,15 @@ class _Reader:
         if frame.pts is None or self.begin is None:
             return due
         seconds = float(frame.pts * frame.time_base) - self.begin
-        return seconds if last is None or seconds > last else due
+        if last is None:
+            return seconds
+        return seconds if seconds > last + _SAME and not self._is_guessed(frame) else due
+
+    def _is_guessed(self, frame: Any) -> bool:
+        """Whether a frame after damage has a time that no reordering explains."""
+        if not self.tally.damaged or frame.dts is None:
+            return False
+        return float((frame.pts - frame.dts) * frame.time_base) > _REORDERED / self.fps
 
 
 def _pixels(plane: Any, width: int, height: int) -> np.ndarray:

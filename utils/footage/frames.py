@@ -13,6 +13,7 @@ import numpy as np
 
 MAX_FPS = 1000.0  # a higher rate is a clock's, which some files give in its place
 DEFAULT_FPS = 25.0  # of what does not tell its rate, and of numbered pictures
+MAX_DAMAGED = 250  # frames in a row; what follows after more is taken for lost
 COUNT_TOLERANCE = 0.01  # of the announced frames may be missing without a word
 AHEAD = 4  # how many frames decoding may lead
 
@@ -93,6 +94,7 @@ class Footage:
     sound : None if there is none.
     live : the frames come from a camera: once, at their own pace, the newest first.
     tally : of the last reading.
+    age : of what is live, gives the seconds since the last frame that was given was taken.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Footage:
     sound: Sound | None = None
     live: bool = False
     tally: Tally = field(default_factory=Tally)
+    age: Callable[[], float] | None = None
     release: Callable[[], None] = _nothing
     _running: list[Generator[Frame, None, None]] = field(default_factory=list, init=False)
 

@@ -75,11 +75,12 @@ def _spaced(frames: Generator[Frame, None, None], fps: float) -> Iterator[Frame]
     number, shown = 0, None
     for frame in frames:
         while shown is not None and (number + 0.5) / fps <= frame.seconds:
-            yield Frame(shown.img.copy(), number, number / fps)
-            number += 1
-        shown = frame
-    if shown is not None and (number - 0.5) / fps < shown.seconds:
-        yield Frame(shown.img, number, number / fps)
+            yield Frame(shown, number, number / fps)
+            number, shown = number + 1, shown.copy()
+        shown = frame.img
+        last = frame.seconds
+    if shown is not None and (number - 0.5) / fps < last:
+        yield Frame(shown, number, number / fps)
 
 
 def held(

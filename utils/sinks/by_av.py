@@ -1,44 +1,62 @@
-"""Videos as FFmpeg writes them, by PyAV, with sound."""
+"""Moving pictures as FFmpeg writes them, by PyAV, with sound."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from utils.errors import OutputError
 from utils.footage import Sound
 from utils.io import one_line
-from utils.sinks.forms import Form
+from utils.sinks.forms import CODECS, Codec, Form
+from utils.sinks.palettes import Palettes
 from utils.sinks.soundtrack import Soundtrack
 
-_TICK = Fraction(1, 90_000)  # seconds; the usual rates are whole numbers of it
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+_BT709 = 1  # how matrices, primaries and curves of colour call it (ITU-T H.273), and swscale
+_LIMITED = 1  # the range of its values, as FFmpeg calls it
+_MAX_RATE = 1001  # the denominators of rates: 30000 / 1001
+_BITS = 0.1  # for a pixel, where an encoder's settings are unknown; 25 of quality double it
 
 
 class AvEncoder:
-    """A video in the making.
+    """A file in the making.
 
     Parameters
     ----------
     path : an empty file; name : what messages call it.
-    fps : for what depends on a rate; the frames have times of their own.
+    fps : for what depends on a rate; the pictures have times of their own.
+    codec : in the place of the form's.
     """
 
     def __init__(
-        self, path: Path, name: str, fps: float, form: Form, sound: Sound | None
+        self,
+        path: Path,
+        name: str,
+        fps: float,
+        form: Form,
+        *,
+        codec: str | None = None,
+        quality: int | None = None,
+        sound: Sound | None = None,
     ) -> None:
         self._name, self._fps, self._form = name, fps, form
-        self._sound = sound
+        self._codec = CODECS.get(codec, Codec(codec, {}, "")) if codec else form.codec
+        self._quality, self._sound = quality, sound if form.sound else None
         self._last = -1
         self._stream: Any = None
         self._soundtrack: Soundtrack | None = None
+        self._palettes = Palettes() if form.pixels == "pal8" else None
+        self._reformatter = VideoReformatter()
         with self._writing():
             self._container = av.open(str(path), "w", form.container, dict(form.settings))
 
@@ -47,40 +65,64 @@ class AvEncoder:
         with self._writing():
             if self._stream is None:
                 self._start(img)
-            frame = av.VideoFrame.from_ndarray(_even(img), "bgr24")
-            frame = frame.reformat(format=self._form.pixels, dst_colorspace="ITU709")
-            self._last = max(round(seconds / _TICK), self._last + 1)
-            frame.pts, frame.time_base = self._last, _TICK
-            self._mux(self._stream.encode(frame))
+            self._last = max(round(seconds / self._form.clock), self._last + 1)
+            self._encode(self._frame(img))
             if self._soundtrack:
                 self._soundtrack.until(seconds)
 
     def _start(self, img: np.ndarray) -> None:
-        height, width = _even(img).shape[:2]
-        rate = Fraction(self._fps).limit_denominator(1001)
-        stream = self._container.add_stream(self._form.encoder, rate)
-        stream.width, stream.height, stream.pix_fmt = width, height, self._form.pixels
-        stream.options = self._form.options
-        stream.codec_context.time_base = stream.time_base = _TICK
-        stream.codec_context.colorspace = stream.codec_context.color_primaries = 1  # BT.709
-        stream.codec_context.color_trc, stream.codec_context.color_range = 1, 1
+        form, (height, width) = self._form, img.shape[:2]
+        rate = Fraction(self._fps).limit_denominator(_MAX_RATE)
+        stream = self._container.add_stream(self._codec.name, rate)
+        clear = form.clear_pixels if img.shape[2] == 4 else ""
+        stream.pix_fmt = clear or form.pixels
+        if stream.pix_fmt.startswith("yuv"):
+            width, height = width & ~1, height & ~1
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = _BT709
+            context.color_range = _LIMITED
+        stream.width, stream.height = width, height
+        stream.options = self._codec.options_for(self._quality)
+        if not self._codec.setting:
+            bits = _BITS * 2 ** (((self._quality or 75) - 75) / 25)
+            stream.bit_rate = round(bits * width * height * self._fps)
+        stream.codec_context.time_base = stream.time_base = form.clock
         self._stream = stream
         if self._sound:
-            self._soundtrack = Soundtrack(self._container, self._sound, self._form)
+            self._soundtrack = Soundtrack(self._container, self._sound, form)
 
-    def _mux(self, packets: list[Any]) -> None:
-        for packet in packets:
-            packet.duration = packet.duration or round(1 / (self._fps * packet.time_base))
-            self._container.mux(packet)
+    def _frame(self, img: np.ndarray) -> Any:
+        """A picture as the encoder takes it."""
+        stream = self._stream
+        img = np.ascontiguousarray(img[: stream.height, : stream.width])
+        if img.shape[2] == 4 and stream.pix_fmt != self._form.clear_pixels:
+            img = _on_black(img)
+        frame = av.VideoFrame.from_ndarray(img, "bgra" if img.shape[2] == 4 else "bgr24")
+        if self._palettes is None:
+            frame = self._reformatter.reformat(
+                frame, format=stream.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED
+            )
+        frame.pts, frame.time_base = self._last, self._form.clock
+        return frame
+
+    def _encode(self, frame: Any) -> None:
+        """Encode a frame, or with None what is left."""
+        frames: Iterable[Any] = [frame]
+        if self._palettes:
+            frames = self._palettes.painted(frame)
+        for ready in frames:
+            for packet in self._stream.encode(ready):
+                packet.duration = packet.duration or round(1 / (self._fps * packet.time_base))
+                self._container.mux(packet)
 
     def finish(self) -> None:
-        """Encode what is left, and the sound to the end."""
+        """Encode what is left, and the sound up to there."""
         if self._stream is None:
             raise OutputError(f"cannot write {self._name}: there was no frame")
         with self._writing():
             if self._soundtrack:
-                self._soundtrack.until(float(self._last * _TICK) + 1 / self._fps)
-            self._mux(self._stream.encode(None))
+                self._soundtrack.until(float(self._last * self._form.clock) + 1 / self._fps)
+            self._encode(None)
             self._container.close()
 
     def abandon(self) -> None:
@@ -96,11 +138,22 @@ class AvEncoder:
             yield
         except (av.FFmpegError, OSError, ValueError) as error:
             full = getattr(error, "errno", None) in _FULL
-            said = "the disk seems to be full" if full else one_line(error)
+            said = "the disk seems to be full" if full else f"FFmpeg says {one_line(error)}"
             raise OutputError(f"cannot write {self._name}: {said}") from error
 
 
-def _even(img: np.ndarray) -> np.ndarray:
-    """Without the last column or row where there is an odd number of them."""
-    height, width = img.shape[:2]
-    return np.ascontiguousarray(img[: height & ~1, : width & ~1])
+def check_codec(name: str) -> None:
+    """Raises OutputError unless there is an encoder of pictures of that name."""
+    try:
+        video = av.codec.Codec(name, "w").type == "video"
+    except ValueError:
+        video = False
+    if not video:
+        known = ", ".join(sorted(CODECS.keys() & av.codec.codecs_available))
+        raise OutputError(f"no encoder of pictures is called {name!r}; there are {known}, …")
+
+
+def _on_black(img: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 4) uint8 BGRA on black, (H, W, 3)."""
+    opacity = cv2.cvtColor(img[..., 3], cv2.COLOR_GRAY2BGR)
+    return cv2.multiply(img[..., :3], opacity, scale=1 / 255)

@@ -1,46 +1,92 @@
-"""The kinds of videos that can be written."""
+"""The kinds of moving pictures that can be written, by their endings."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+
+# Seconds; the times of usual rates are whole numbers of it, and MPEG-4 can have no more.
+CLOCK = Fraction(1, 60_000)
+QUALITIES = range(1, 101)
+INSTALL = "pip install -r requirements-video.txt"
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder of pictures, by FFmpeg's name, and how it is set.
+
+    scale : of what it calls quality, the worst and the best, for qualities 0 and 100.
+    """
+
+    name: str
+    options: Mapping[str, str]
+    setting: str = "crf"
+    scale: tuple[float, float] = (50, 10)
+
+    def options_for(self, quality: int | None) -> dict[str, str]:
+        """Its options for a quality of `QUALITIES`; None is what looks clean."""
+        if quality is None:
+            return dict(self.options)
+        worst, best = self.scale
+        return {**self.options, self.setting: f"{worst + (best - worst) * quality / 100:.0f}"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """How a kind of video is encoded; names are FFmpeg's.
+    """How a kind of file is made; names are FFmpeg's.
 
-    copied : codecs of sound that are taken over as they are; others become `sound`.
+    container, pixels : its format, without which only OpenCV can write it, and the pixels'; the
+        encoder sees those that are not opaque as `clear_pixels`, if it can.
+    clock : the unit of its times, seconds.
     settings : of the container.
+    sound : the encoder of sound, if it holds any; copied : codecs of sound that it takes over.
     edits : whether it can tell players to skip the beginning of a packet of sound.
-    worst : the constant rate factor that quality 0 would have.
+    fourcc : what OpenCV calls the codec that it can have there, if there is one.
     """
 
     container: str
-    encoder: str
-    pixels: str
-    options: dict[str, str]
+    codec: Codec
+    pixels: str = "yuv420p"
+    clear_pixels: str = ""
+    clock: Fraction = CLOCK
+    settings: tuple[tuple[str, str], ...] = ()
     sound: str = ""
     copied: tuple[str, ...] = ()
-    settings: tuple[tuple[str, str], ...] = ()
     edits: bool = False
-    worst: float = 50.0
-
-    def crf(self, quality: int) -> str:
-        """The encoder's constant rate factor for a quality from 1 to 100."""
-        return str(round(self.worst - 0.4 * quality))
+    fourcc: str = ""
 
 
-_H264 = {"preset": "superfast", "crf": "20"}
-_VP9 = {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "crf": "30", "b": "0"}
-_FASTSTART = (("movflags", "+faststart"),)
-_MATROSKA = ("aac", "mp3", "opus", "vorbis", "flac", "ac3", "eac3", "alac", "pcm_s16le")
+H264 = Codec("libx264", {"preset": "superfast", "crf": "21"})
+_REALTIME = {"deadline": "realtime", "lag-in-frames": "0"}
+VP9 = Codec("libvpx-vp9", {**_REALTIME, "cpu-used": "7", "row-mt": "1", "crf": "30", "b": "0"},
+            scale=(60, 20))  # fmt: skip
+_OTHERS = (
+    Codec("libx265", {"preset": "superfast", "crf": "24", "x265-params": "log-level=none"}),
+    Codec("libsvtav1", {"preset": "10", "crf": "32"}, scale=(63, 20)),
+    Codec("libvpx", {**_REALTIME, "cpu-used": "8", "crf": "12", "b": "20M"},
+          scale=(60, 4)),
+)  # fmt: skip
+CODECS = {codec.name: codec for codec in (H264, VP9, *_OTHERS)}  # whose settings are known
 
+_TO_STREAM = (("movflags", "+faststart"),)  # a player can begin before it has the end
+_AT_ONCE = (("cluster_time_limit", "1000"),)  # ms that are kept back before they are written
+_IN_MATROSKA = ("aac", "mp3", "opus", "vorbis", "flac", "ac3", "eac3", "alac", "pcm_s16le")
+
+_MP4 = Form("mp4", H264, settings=_TO_STREAM, sound="aac", copied=("aac", "mp3"), edits=True,
+            fourcc="mp4v")  # fmt: skip
+_MOV = Form("mov", H264, settings=_TO_STREAM, sound="aac", edits=True, fourcc="mp4v",
+            copied=("aac", "mp3", "alac", "pcm_s16le"))  # fmt: skip
 FORMS = {
-    ".mp4": Form("mp4", "libx264", "yuv420p", _H264, "aac", ("aac", "mp3"), _FASTSTART, True),
-    ".m4v": Form("mp4", "libx264", "yuv420p", _H264, "aac", ("aac", "mp3"), _FASTSTART, True),
-    ".mov": Form("mov", "libx264", "yuv420p", _H264, "aac", ("aac", "mp3", "alac", "pcm_s16le"),
-                 _FASTSTART, True),
-    ".mkv": Form("matroska", "libx264", "yuv420p", _H264, "aac", _MATROSKA),
-    ".webm": Form("webm", "libvpx-vp9", "yuv420p", _VP9, "libopus", ("opus", "vorbis"),
-                  worst=60.0),
-}
+    ".mp4": _MP4,
+    ".m4v": _MP4,
+    ".mov": _MOV,
+    ".mkv": Form("matroska", H264, settings=_AT_ONCE, sound="aac", copied=_IN_MATROSKA,
+                 fourcc="mp4v"),
+    ".webm": Form("webm", VP9, clear_pixels="yuva420p", settings=_AT_ONCE, sound="libopus",
+                  copied=("opus", "vorbis"), fourcc="VP90"),
+    ".avi": Form("", Codec("", {}), fourcc="mp4v"),
+    ".gif": Form("gif", Codec("gif", {}), "pal8", clock=Fraction(1, 100)),
+    ".webp": Form("webp", Codec("libwebp_anim", {"quality": "80"}, "quality", (0, 100)),
+                  "bgra", "bgra", clock=Fraction(1, 1000), settings=(("loop", "0"),)),
+}  # fmt: skip

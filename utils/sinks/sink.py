@@ -28,11 +28,11 @@ class Encoder(Protocol):
 class Sink:
     """Takes frames; encoding them lags some frames behind, in a thread of its own.
 
-    At the end of a `with` block, `close` is called unless it raised.
+    At the end of a `with` block, `close` is called unless it raised. `encoder` makes the file.
     """
 
     def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._thread = ThreadPoolExecutor(1, "encoder")
         self._waiting: deque[Future[None]] = deque()
         self._open = True
@@ -49,7 +49,7 @@ class Sink:
         ------
         OutputError : the file cannot be written, which may show some frames later.
         """
-        self._waiting.append(self._thread.submit(self._encoder.add, img, seconds))
+        self._waiting.append(self._thread.submit(self.encoder.add, img, seconds))
         if len(self._waiting) > BEHIND:
             self._waiting.popleft().result()
 
@@ -57,7 +57,7 @@ class Sink:
         """Complete the file, which can be played then; raises OutputError."""
         if not self._open:
             return
-        self._waiting.append(self._thread.submit(self._encoder.finish))
+        self._waiting.append(self._thread.submit(self.encoder.finish))
         try:
             while self._waiting:
                 self._waiting.popleft().result()
@@ -68,7 +68,7 @@ class Sink:
         self._open = False
         for pending in self._waiting:
             pending.cancel()
-        self._thread.submit(self._encoder.abandon).result()
+        self._thread.submit(self.encoder.abandon).result()
         self._thread.shutdown()
 
     def __enter__(self) -> Sink:

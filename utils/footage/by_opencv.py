@@ -1,0 +1,104 @@
+"""Videos as OpenCV reads them: without their sound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from utils.errors import InputError
+from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, MAX_FPS, Footage, Frame, Tally
+from utils.io import PathLike
+
+
+def silence_ffmpeg() -> None:
+    """Keep OpenCV's FFmpeg from writing to stderr; it heeds this before its first video only."""
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+
+
+def open_video(path: PathLike) -> Footage:
+    """A video file; see `by_av.open_video`.
+
+    Raises
+    ------
+    InputError : it holds no frame that OpenCV can decode.
+    """
+    silence_ffmpeg()
+    capture = cv2.VideoCapture(os.fspath(path))
+    try:
+        first = next(_decoded(capture), None)
+        if first is None:
+            raise InputError(f"cannot read {path}: it holds no frame that OpenCV can decode")
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
+        tally = Tally(max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None)
+    finally:
+        capture.release()
+    reader = _Reader(os.fspath(path), first.img.shape[1::-1], fps, tally)
+    return Footage(reader.path, reader.size, fps, reader.read, tally.announced, tally=tally)
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A frame, its time by the file's clock, and how many before it could not be decoded."""
+
+    img: np.ndarray
+    seconds: float
+    lost: int
+
+
+def _decoded(capture: cv2.VideoCapture) -> Generator[_Decoded, None, None]:
+    """The frames that can be decoded, until too many in a row cannot."""
+    lost = 0
+    while lost < MAX_DAMAGED:
+        if capture.grab():
+            decoded, img = capture.retrieve()
+            if decoded:
+                yield _Decoded(img, capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, lost)
+                lost = 0
+                continue
+        lost += 1
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a file from its beginning, as often as asked."""
+
+    path: str
+    size: tuple[int, int]
+    fps: float
+    tally: Tally
+
+    def read(self, start: float) -> Generator[Frame, None, None]:
+        """All frames; the next good one in the places of the damaged ones."""
+        self.tally.begin()
+        capture = cv2.VideoCapture(self.path)
+        begin, last = None, -1 / self.fps
+        try:
+            for decoded in _decoded(capture):
+                if begin is None:
+                    begin = decoded.seconds - decoded.lost / self.fps
+                seconds = decoded.seconds - begin
+                if seconds <= last:  # it has no times
+                    seconds = last + (decoded.lost + 1) / self.fps
+                yield from self._frames(decoded, last, seconds)
+                last = seconds
+            self.tally.ended = True
+        finally:
+            capture.release()
+
+    def _frames(
+        self, decoded: _Decoded, last: float, seconds: float
+    ) -> Generator[Frame, None, None]:
+        """A frame, after as many copies as were lost since `last`."""
+        img = decoded.img
+        if img.shape[1::-1] != self.size:  # some cameras change it while they record
+            img = cv2.resize(img, self.size)
+        self.tally.damaged += decoded.lost
+        for place in range(1, decoded.lost + 2):
+            time = last + (seconds - last) * place / (decoded.lost + 1)
+            self.tally.frames += 1
+            yield Frame(img if time == seconds else img.copy(), self.tally.frames - 1, time)

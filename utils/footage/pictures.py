@@ -1,0 +1,89 @@
+"""Footage of pictures: numbered ones, all of a folder, or animations in one file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator
+from glob import glob, has_magic
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from utils.errors import InputError
+from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, Footage, Frame, Tally
+from utils.image import SUFFIXES, read_image
+from utils.io import shown
+
+_NUMBER = re.compile(r"%0?(\d*)d")
+
+
+def names_pictures(path: str) -> bool:
+    """Whether a name is a folder's, a pattern such as 'f/*.png' or 'f/%05d.png'."""
+    if os.path.isfile(path):
+        return False
+    return os.path.isdir(path) or has_magic(path) or bool(_NUMBER.search(Path(path).name))
+
+
+def open_pictures(path: str, fps: float | None) -> Footage:
+    """The pictures that a name stands for, in the order of the numbers in their names.
+
+    The next good one stands in for those that cannot be read; all get the size of the first.
+
+    Raises
+    ------
+    InputError : there is none that can be read.
+    """
+    names, rate = _pictures_of(path), fps or DEFAULT_FPS
+    first = next((img for img in map(_read, names[:MAX_DAMAGED]) if img is not None), None)
+    if first is None:
+        raise InputError(f"cannot read {shown(path)}: it names no picture that can be read")
+    size, tally = (first.shape[1], first.shape[0]), Tally()
+
+    def read(start: float) -> Generator[Frame, None, None]:
+        skipped = min(int(start * rate), len(names))
+        tally.begin(skipped)
+        for number, name in enumerate(names[skipped:], skipped):
+            img = _read(name)
+            if img is None:
+                tally.damaged += 1
+                continue
+            fitted = img if img.shape[1::-1] == size else cv2.resize(img, size)
+            for place in range(tally.frames, number + 1):
+                tally.frames += 1
+                yield Frame(fitted.copy() if place < number else fitted, place, place / rate)
+
+    return Footage(path, size, rate, read, len(names), tally=tally)
+
+
+def _pictures_of(path: str) -> list[str]:
+    if os.path.isdir(path):
+        found = [entry.path for entry in os.scandir(path)]
+    elif has_magic(path):
+        found = glob(path)
+    else:
+        folder, name = os.path.split(path)
+        before, digits, after = re.split(_NUMBER, name, maxsplit=1)
+        numbered = re.compile(f"{re.escape(before)}\\d{{{digits or 1},}}{re.escape(after)}")
+        found = [entry.path for entry in os.scandir(folder or ".")
+                 if numbered.fullmatch(entry.name)] if os.path.isdir(folder or ".") else []
+    return sorted(filter(_is_picture, found), key=_by_number)
+
+
+def _is_picture(path: str) -> bool:
+    hidden = os.path.basename(path).startswith(".")
+    return not hidden and Path(path).suffix.lower() in SUFFIXES
+
+
+def _by_number(path: str) -> list[tuple[bool, int, str]]:
+    """Sorts 'f9.png' before 'f10.png'."""
+    parts = re.split(r"(\d+)", path)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _read(path: str) -> np.ndarray | None:
+    try:
+        return read_image(path)
+    except InputError:
+        return None
