@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -90,22 +91,26 @@ def annotate(args: argparse.Namespace) -> int:
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
         with WholeFiles() as files:
             sink = open_sink(path, footage.fps, files, sound=footage.sound)
-            frames, stopped = draw_all(footage, annotator, sink)
+            drawn = draw_all(footage, annotator, sink)
     if footage.shortfall:
         say(f"warning: {args.video_fp}: {footage.shortfall}", sys.stderr)
-    made = f"{path}: {frames} frames, {frames - annotator.faces} of them without a face"
-    if stopped:
+    made = f"{path}: {drawn.frames} frames, {drawn.faceless} of them without a face"
+    if drawn.stopped:
         raise KeyboardInterrupt(f"stopped before the end; wrote {made}")
     say(f"wrote {made}")
     return 0
 
 
-def draw_all(footage: Footage, annotator: Annotator, sink: Sink) -> tuple[int, bool]:
-    """Draw into all frames, or those before the user stops it.
+class Drawn(NamedTuple):
+    """How many frames there were, how many of them without a face; whether the user stopped it."""
 
-    Returns
-    -------
-    How many there were, and whether it was stopped.
+    frames: int
+    faceless: int
+    stopped: bool
+
+
+def draw_all(footage: Footage, annotator: Annotator, sink: Sink) -> Drawn:
+    """Draw into all frames, or those before the user stops it.
 
     Raises
     ------
@@ -113,23 +118,24 @@ def draw_all(footage: Footage, annotator: Annotator, sink: Sink) -> tuple[int, b
     """
     from tqdm import tqdm
 
-    frames, stopped = 0, False
+    frames, faceless, stopped = 0, 0, False
     with sink, tqdm(
         total=footage.count, unit=" frames", leave=False, file=Forgiving(sys.stderr),
         disable=None,  # shown on terminals only
     ) as progress:
         try:
             for frame in footage:
+                before = annotator.faces
                 sink.write(annotator(frame.img), frame.seconds)
-                frames += 1
+                frames, faceless = frames + 1, faceless + (annotator.faces == before)
                 progress.update()
         except KeyboardInterrupt:
-            if not annotator.faces:
+            if frames == faceless:
                 raise
             stopped = True
-        if not annotator.faces:
+        if frames == faceless:
             raise NoFaceError(f"no face found in any of the {frames} frames of {footage.name}")
-    return frames, stopped
+    return Drawn(frames, faceless, stopped)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
