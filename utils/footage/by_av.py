@@ -14,6 +14,7 @@ from av.video.reformatter import VideoReformatter
 
 from utils.errors import InputError
 from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, MAX_FPS, Footage, Frame, Sound, Tally
+from utils.footage.tone import HLG, PQ, as_sdr
 from utils.io import PathLike, one_line, shown
 
 _SEEKING = 2.0  # seconds that are decoded faster than they are skipped
@@ -34,7 +35,7 @@ def open_video(path: PathLike) -> Footage:
     InputError : the file is missing, unreadable, or no video.
     """
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with open_container(path) as container:
             stream = _video_of(container)
             lost, first = _first_frame(container, stream)
             fps = _rate(stream)
@@ -47,6 +48,12 @@ def open_video(path: PathLike) -> Footage:
         raise InputError(f"cannot read {shown(path)}: {_explained(error)}") from error
     return Footage(str(path), reader.geometry.size, float(fps), reader.read, tally.announced,
                    sound, tally=tally)
+
+
+def open_container(path: PathLike) -> Any:
+    """FFmpeg's view of a file, which cannot make it read anything but files."""
+    options = {"protocol_whitelist": "file"}
+    return av.open(f"file:{path}", options=options, metadata_errors="replace")
 
 
 def _explained(error: Exception) -> str:
@@ -107,7 +114,8 @@ def _rate(stream: Any) -> Fraction:
 
 def _count(container: Any, stream: Any, fps: Fraction) -> int | None:
     """How many frames the file announces, if it does."""
-    if stream.frames:
+    hides = "mov" in container.format.name  # frames that it counts; its duration is what is shown
+    if stream.frames and not (hides and stream.duration):
         return int(stream.frames)
     if stream.duration:
         return round(stream.duration * stream.time_base * fps)
@@ -120,10 +128,12 @@ class _Geometry:
 
     scaled : width and height before it is turned.
     turn : what is done to it then, as a matrix of whole numbers over (x, y).
+    curve : of its light, as ITU-T H.273 numbers them.
     """
 
     scaled: tuple[int, int]
     turn: tuple[tuple[int, int], tuple[int, int]]
+    curve: int
 
     @classmethod
     def of(cls, stream: Any, frame: Any) -> _Geometry:
@@ -133,7 +143,8 @@ class _Geometry:
             width = round(width * aspect)
         else:
             height = round(height / aspect)
-        return cls((width, height), _turn_of(frame))
+        curve = int(getattr(stream.codec_context, "color_trc", 0) or 0)
+        return cls((width, height), _turn_of(frame), curve)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -142,8 +153,11 @@ class _Geometry:
     def as_bgr(self, frame: Any, reformatter: VideoReformatter) -> np.ndarray:
         """A decoded frame's picture."""
         width, height = self.scaled
-        plane = reformatter.reformat(frame, width, height, "bgr24").planes[0]
-        return self.turned(_pixels(plane, width, height))
+        deep = self.curve in (PQ, HLG)
+        pixels = "bgr48le" if deep else "bgr24"
+        plane = reformatter.reformat(frame, width, height, pixels).planes[0]
+        img = _pixels(plane, width, height, np.dtype("<u2" if deep else "u1"))
+        return self.turned(as_sdr(img, self.curve) if deep else img)
 
     def turned(self, img: np.ndarray) -> np.ndarray:
         (a, b), (c, d) = self.turn
@@ -183,7 +197,7 @@ class _Reader:
 
     def read(self, start: float) -> Generator[Frame, None, None]:
         """The frames, perhaps without some that end before `start`."""
-        with av.open(self.path, metadata_errors="replace") as container:
+        with open_container(self.path) as container:
             stream = container.streams[self.index]
             stream.thread_type = "AUTO"
             self.tally.begin()
@@ -232,7 +246,7 @@ class _Reader:
         return float((frame.pts - frame.dts) * frame.time_base) > _REORDERED / self.fps
 
 
-def _pixels(plane: Any, width: int, height: int) -> np.ndarray:
+def _pixels(plane: Any, width: int, height: int, dtype: np.dtype) -> np.ndarray:
     """The pixels of a BGR frame, without a copy where its lines have no padding."""
-    lines = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
-    return np.ascontiguousarray(lines).reshape(height, width, 3)
+    lines = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
+    return np.ascontiguousarray(lines[:height, : 3 * width]).reshape(height, width, 3)

@@ -58,7 +58,7 @@ class AvEncoder:
         self._palettes = Palettes() if form.pixels == "pal8" else None
         self._reformatter = VideoReformatter()
         with self._writing():
-            self._container = av.open(str(path), "w", form.container, dict(form.settings))
+            self._container = av.open(f"file:{path}", "w", form.container, dict(form.settings))
 
     def add(self, img: np.ndarray, seconds: float) -> None:
         """Append a picture."""

@@ -9,6 +9,7 @@ from typing import Any
 import av
 
 from utils.footage import Sound
+from utils.footage.by_av import open_container
 from utils.sinks.forms import Form
 
 _OPUS_RATE = 48_000  # of samples a second, whatever goes in (RFC 6716)
@@ -23,7 +24,7 @@ class Soundtrack:
 
     def __init__(self, output: Any, sound: Sound, form: Form) -> None:
         self._output = output
-        self._input = av.open(sound.path, metadata_errors="replace")
+        self._input = open_container(sound.path)
         self._length = _ENDLESS if sound.end is None else sound.end - sound.start
         stream = self._input.streams.best("audio")
         make = self._copied if stream.codec_context.name in form.copied else self._encoded
