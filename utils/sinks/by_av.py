@@ -12,7 +12,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from utils.errors import OutputError
 from utils.footage import Sound
@@ -24,6 +24,8 @@ from utils.sinks.soundtrack import Soundtrack
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _BT709 = 1  # how matrices, primaries and curves of colour call it (ITU-T H.273), and swscale
 _LIMITED = 1  # the range of its values, as FFmpeg calls it
+# Colours are averages of all pixels that share them, and not rounded down.
+_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 _MAX_RATE = 1001  # the denominators of rates: 30000 / 1001
 _BITS = 0.1  # for a pixel, where an encoder's settings are unknown; 25 of quality double it
 
@@ -97,11 +99,15 @@ class AvEncoder:
         img = np.ascontiguousarray(img[: stream.height, : stream.width])
         if img.shape[2] == 4 and stream.pix_fmt != self._form.clear_pixels:
             img = _on_black(img)
-        frame = av.VideoFrame.from_ndarray(img, "bgra" if img.shape[2] == 4 else "bgr24")
+        if img.shape[2] == 4:
+            frame = av.VideoFrame.from_ndarray(img, "bgra")
+        else:
+            frame = av.VideoFrame.from_numpy_buffer(img, "bgr24")  # which copies nothing
         if self._palettes is None:
             frame = self._reformatter.reformat(
-                frame, format=stream.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED
-            )
+                frame, format=stream.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED,
+                interpolation=_EXACT,
+            )  # fmt: skip
         frame.pts, frame.time_base = self._last, self._form.clock
         return frame
 
