@@ -20,6 +20,7 @@ from utils.io import PathLike, one_line, shown
 _SEEKING = 2.0  # seconds that are decoded faster than they are skipped
 _SAME = 1e-4  # seconds, within which two times are one
 _REORDERED = 16  # frames, by which one can be shown later than it is decoded (H.264, A.3)
+_BT601 = 5  # the matrix of colour, as swscale calls it; that of BGR does not matter
 _MATRIX = "DISPLAYMATRIX"
 _ONE = 1 << 16  # in a display matrix, of 16.16 fixed point numbers
 
@@ -155,7 +156,8 @@ class _Geometry:
         width, height = self.scaled
         deep = self.curve in (PQ, HLG)
         pixels = "bgr48le" if deep else "bgr24"
-        plane = reformatter.reformat(frame, width, height, pixels).planes[0]
+        matrix = frame.colorspace  # older PyAV heeds it only where another one is asked for
+        plane = reformatter.reformat(frame, width, height, pixels, matrix, _BT601).planes[0]
         img = _pixels(plane, width, height, np.dtype("<u2" if deep else "u1"))
         return self.turned(as_sdr(img, self.curve) if deep else img)
 

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 from utils.errors import OutputError
 from utils.footage import Sound
@@ -24,8 +24,8 @@ from utils.sinks.soundtrack import Soundtrack
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _BT709 = 1  # how matrices, primaries and curves of colour call it (ITU-T H.273), and swscale
 _LIMITED = 1  # the range of its values, as FFmpeg calls it
-# Colours are averages of all pixels that share them, and not rounded down.
-_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+# Flags of swscale: averages of all pixels that share a colour, rounded right.
+_EXACT = 0x20 | 0x40000 | 0x4000
 _MAX_RATE = 1001  # the denominators of rates: 30000 / 1001
 _BITS = 0.1  # for a pixel, where an encoder's settings are unknown; 25 of quality double it
 
