@@ -257,7 +257,7 @@ def reenact(job: Job, reenactor: Reenactor, tell: Teller | None = None) -> Outco
         for warning in stage.warnings():
             tell.warn(warning)
     counted = f": {recording.frames} frames, {recording.faceless} without a face" * job.moving
-    for path in recording.written:
+    for path in recording.names:
         replaced = ", in place of an older file" if path in recording.replaced else ""
         tell(f"wrote {path}{counted}{replaced}")
     return Outcome(

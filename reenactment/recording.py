@@ -22,7 +22,8 @@ class Stills:
 
     Attributes
     ----------
-    written : the files, in order; replaced : those of them that were there before.
+    written : the files, in order; names : the same as they were asked for, numbered ones by their
+        pattern; replaced : those that were there before.
     frames, faceless : how many frames there were, and how many of them without a face.
     """
 
@@ -33,6 +34,7 @@ class Stills:
         self._to_show: list[tuple[Medium, Any]] = []
         self.frames = self.faceless = 0
         self.written: tuple[str, ...] = ()
+        self.names: tuple[str, ...] = ()
         self.replaced: frozenset[str] = frozenset()
 
     def take(self, scene: Scene, frame: Frame) -> None:
@@ -56,7 +58,7 @@ class Stills:
     def close(self) -> None:
         """Write all files, and show what is to be shown."""
         self.replaced = frozenset(write_all(self._contents))
-        self.written = tuple(self._contents)
+        self.written = self.names = tuple(self._contents)
         for medium, output in self._to_show:
             medium.show(output)
 
@@ -75,7 +77,7 @@ class Clips:
         self._job, self._files = job, files
         self._parts = [*_kept(job, target, files), *_not_kept(job, target)]
         self.frames = self.faceless = 0
-        self.written = tuple(filter(None, job.outputs.values()))
+        self.names = tuple(filter(None, job.outputs.values()))
         self.replaced: frozenset[str] = frozenset()
 
     def take(self, scene: Scene, frame: Frame) -> None:
@@ -89,6 +91,15 @@ class Clips:
             part.write(outputs[kind], self.frames, frame.seconds)
         self.frames += 1
         self.faceless += not scene.results
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The files, in order."""
+        counted = (
+            [name % number for number in range(self.frames)] if is_numbered(name) else [name]
+            for name in self.names
+        )
+        return tuple(path for paths in counted for path in paths)
 
     def close(self) -> None:
         """Finish the files, of as many frames as there were."""
@@ -153,5 +164,5 @@ def open_recording(job: Job, config: Mapping[str, Any], target: Target) -> Itera
             clips.close()
     clips.replaced = frozenset(str(path) for path in files.replaced)
     if stop:
-        kept = ", ".join(clips.written)
+        kept = ", ".join(clips.names)
         raise KeyboardInterrupt(f"stopped after {clips.frames} frames, which are in {kept}")

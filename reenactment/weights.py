@@ -2,8 +2,8 @@
 
 A `.csv` has the layout of Live Link Face: `Timecode` (HH:MM:SS:FF.mmm, 60 frames a second),
 `BlendShapeCount` (61), the shapes, head and eye angles in radians; a row for every face. A `.json`
-has, for every face, its weights by name, the head's angles in degrees, the detector's score, and
-how far each weight is to be trusted: its correlation with MediaPipe's on people held out.
+has, for every face, its weights by name, the head's angles in degrees, the detector's score, and for
+all of them how far each weight is to be trusted: its correlation with MediaPipe's on people held out.
 """
 
 from __future__ import annotations
@@ -140,8 +140,15 @@ def facs(described: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def encode_json(described: Sequence[Mapping[str, Any]]) -> bytes:
     """The content of a `.json` file."""
-    content = {"format": FORMAT, "faces": described}
+    trust = {"reliability": described[0]["reliability"]} if _are_rated(described) else {}
+    faces = [{key: face[key] for key in face if key != "reliability"} for face in described]
+    content = {"format": FORMAT, **trust, "faces": faces}
     return json.dumps(content, indent=1, allow_nan=False).encode()
+
+
+def _are_rated(described: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether it is known how far the weights are to be trusted."""
+    return bool(described) and described[0].get("reliability") is not None
 
 
 def encode_csv(described: Iterable[Mapping[str, Any]]) -> bytes:

@@ -91,6 +91,20 @@ def test_a_picture_drives_a_video_into_numbered_files(reenactor, clips, tmp_path
     assert len(list(tmp_path.iterdir())) == len(TIMES)
 
 
+def test_batches_take_what_moves(reenactor, clips, tmp_path):
+    rows, ledger = tmp_path / "rows.csv", tmp_path / "rows.ledger.jsonl"
+    videos = f"{CALM},{clips['one']},{tmp_path / 'a.mp4'}", f"{clips['one']},{CALM},{tmp_path / 'b.gif'}"
+    numbered = f"{CALM},{clips['one']},{tmp_path / 'c_%d.jpg'}"
+    bad = f"{CALM},{clips['nobody']},{tmp_path / 'd.mp4'}"
+    rows.write_text("\n".join(["source,target,output", *videos, numbered, bad]))
+    assert reenact("--batch", rows, "--workers", 1) == 1
+    entries = [json.loads(line) for line in ledger.read_text().splitlines()][1:]
+    assert [entry["code"] for entry in entries] == [0, 0, 0, 4]
+    assert len(entries[2]["outputs"]) == len(TIMES)
+    assert len(played(tmp_path / "a.mp4")) == len(played(tmp_path / "b.gif")) == len(TIMES)
+    assert reenact("--batch", rows, "--workers", 1, "--resume") == 1
+
+
 @pytest.mark.parametrize("ending", [".csv", ".json"])
 def test_weights_over_time_are_one_document(reenactor, clips, tmp_path, ending):
     out = tmp_path / f"out{ending}"
