@@ -25,6 +25,7 @@ from reenactment.scene import Look
 from reenactment.transfer import Transfer
 from utils.errors import UsageError
 from utils.footage import is_footage
+from utils.sinks import check_sink, is_sink
 
 AUTO = "auto"  # the neutral face that a moving source shows by itself
 _TELL_OF_THE_TARGET = {"arkit", "facs"}  # kinds of output that make sense of it alone
@@ -133,9 +134,17 @@ class Job:
             raise UsageError(f"save_params: {self.save_params} must end in {endings}")
 
     def check_files(self) -> None:
-        """Refuse outputs that would replace an input, or each other; raises UsageError."""
+        """Refuse outputs that would replace an input, or each other, or cannot be made.
+
+        Raises
+        ------
+        UsageError : the former; OutputError : an encoder is missing.
+        """
         inputs = [path for path in (self.source, self.target, self.neutral) if path]
         check_outputs(self.files(), inputs)
+        for path in self.outputs.values() if self.moving else ():
+            if path and is_sink(path):
+                check_sink(path, self.clip.encoder)
 
     def files(self) -> list[tuple[str, str]]:
         """All files that it writes, each after the option that names it."""

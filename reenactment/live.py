@@ -26,10 +26,10 @@ class Window:
 
     Parameters
     ----------
-    age : gives how long ago a frame of these seconds was taken; None where no camera took it.
+    age : gives the seconds since the frame was taken; None where no camera took it.
     """
 
-    def __init__(self, title: str, age: Callable[[float], float] | None) -> None:
+    def __init__(self, title: str, age: Callable[[], float] | None) -> None:
         self._title, self._age = title, age
         self._works = True
 
@@ -38,7 +38,7 @@ class Window:
         if not self._works:
             return
         try:
-            cv2.imshow(self._title, self._labelled(output, seconds))
+            cv2.imshow(self._title, self._labelled(output))
             key = cv2.waitKey(1) & 0xFF
         except cv2.error:
             self._works = False
@@ -48,10 +48,10 @@ class Window:
         if key in _STOP_KEYS:
             raise KeyboardInterrupt
 
-    def _labelled(self, picture: np.ndarray, seconds: float) -> np.ndarray:
+    def _labelled(self, picture: np.ndarray) -> np.ndarray:
         if self._age is None:
             return picture
-        text = f"{1000 * self._age(seconds):.0f} ms"
+        text = f"{1000 * self._age():.0f} ms"
         labelled = picture.copy()
         cv2.putText(labelled, text, (12, 32), cv2.FONT_HERSHEY_SIMPLEX, 0.9, _WHITE, 2, cv2.LINE_AA)
         return labelled

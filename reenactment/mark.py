@@ -11,6 +11,8 @@ from utils.metadata import Metadata
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"
 CREATOR_TOOL = f"face_reenactment {__version__}"
 
+COMMENT = f"edited by {CREATOR_TOOL}: {DIGITAL_SOURCE_TYPE}"  # where there is no XMP
+
 _SPACES = {
     "x": "adobe:ns:meta/",
     "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",

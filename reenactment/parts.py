@@ -23,7 +23,7 @@ class Setting:
 
     files : in which it takes its place at the end; path : its own.
     encode : the medium's, (output, ending, quality) to a file's content.
-    quality : of single pictures.
+    quality : of single pictures; comment : for a video's metadata.
     fps, sound : of what gives the length.
     """
 
@@ -34,6 +34,7 @@ class Setting:
     clip: Clip
     fps: float
     sound: Sound | None
+    comment: str = ""
 
 
 class Part(Protocol):
@@ -72,7 +73,7 @@ class Film:
     def _open(self) -> Sink:
         setting, clip = self._setting, self._setting.clip
         return open_sink(setting.path, setting.fps, setting.files, sound=setting.sound,
-                         quality=clip.quality, encoder=clip.encoder)
+                         quality=clip.quality, encoder=clip.encoder, comment=setting.comment)
 
     def close(self) -> None:
         """Finish the file."""

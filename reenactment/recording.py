@@ -114,7 +114,8 @@ def _kept(job: Job, target: Target, files: WholeFiles) -> Iterator[tuple[str, Pa
             medium = VIEWS[kind].medium
             part = Numbered if is_numbered(path) else medium.part
             yield kind, part(Setting(
-                files, path, medium.encode, job.quality, job.clip, target.fps, target.sound
+                files, path, medium.encode, job.quality, job.clip, target.fps, target.sound,
+                medium.comment(),
             ))
 
 
@@ -126,7 +127,7 @@ def _not_kept(job: Job, target: Target) -> Iterator[tuple[str, Part]]:
 
     pictures = [kind for kind in job.outputs if VIEWS[kind].medium.holds("%d.png", True)]
     for kind in pictures if job.show else ():
-        yield kind, live.Window(f"{kind} {target.name}", None)
+        yield kind, live.Window(f"{kind} {target.name}", target.age)
     for kind in pictures[:1] if job.clip.virtual_camera else ():
         yield kind, live.VirtualCamera(target.fps)
     if job.clip.osc:

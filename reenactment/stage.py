@@ -46,6 +46,7 @@ class Target:
     faces : the faces that are meant, of the frame that came last; `Face.track` numbers them.
     summary : what was found, in words; found, picked, confidence : as in `Outcome`.
     fps : of the frames; sound : what is to be heard with them.
+    age : of what a camera sees, gives the seconds since the last frame was taken.
     metadata, original : of a file that is to be changed as a whole, what it has besides pixels,
         and what gives these as they are there.
     """
@@ -60,6 +61,7 @@ class Target:
     count: int | None = 1
     fps: float = STILL_FPS
     sound: Sound | None = None
+    age: Callable[[], float] | None = None
     metadata: Metadata | None = None
     original: Callable[[], np.ndarray] | None = None
 
@@ -240,6 +242,7 @@ class Stage:
             count=footage.count,
             fps=footage.fps,
             sound=self._sound(footage.sound, source.lead),
+            age=footage.age,
         )
 
     def _follow(

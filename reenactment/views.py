@@ -40,6 +40,7 @@ class Medium:
 
     suffixes : the endings of files that can hold it, the default one first.
     clips : of those that can hold it over time; part : what makes one.
+    comment : gives what a video's metadata are to say.
     encode : (output, ending, what `utils.image.encode_image` takes) to a file's content.
     show : opens a window with it, if it can be shown.
     """
@@ -49,6 +50,7 @@ class Medium:
     show: Callable[[Any], None]
     clips: tuple[str, ...] = ()
     part: Callable[[Setting], Part] = Numbered
+    comment: Callable[[], str] = str
 
     def suffixes_of(self, moving: bool) -> tuple[str, ...]:
         """The endings of files that can hold it, or that can hold it over time."""
@@ -78,13 +80,22 @@ def _encode_photo(
     return encode_image(img, suffix, quality, marked(metadata or Metadata()))
 
 
+def _comment_on_photos() -> str:
+    from reenactment.mark import COMMENT
+
+    return COMMENT
+
+
 def _document_of_rows(suffixes: tuple[str, ...]) -> Medium:
     return Medium(suffixes, _encode_weights, lambda _: None, suffixes, Rows)
 
 
 PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image, tuple(FORMS), Film)
-PHOTO = replace(PICTURE, encode=_encode_photo)
-TRANSPARENT_PICTURE = Medium((".png", ".webp", ".tif", ".tiff"), encode_image, show_image)
+PHOTO = replace(PICTURE, encode=_encode_photo, comment=_comment_on_photos)
+TRANSPARENT_PICTURE = Medium(
+    (".png", ".webp", ".tif", ".tiff"), encode_image, show_image,
+    tuple(suffix for suffix, form in FORMS.items() if form.clear_pixels), Film,
+)
 
 
 @dataclass(frozen=True)

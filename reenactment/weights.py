@@ -2,8 +2,8 @@
 
 A `.csv` has the layout of Live Link Face: `Timecode` (HH:MM:SS:FF.mmm, 60 frames a second),
 `BlendShapeCount` (61), the shapes, head and eye angles in radians; a row for every face. A `.json`
-has, for every face, its weights by name, the head's angles in degrees, the detector's score, and for
-all of them how far each weight is to be trusted: its correlation with MediaPipe's on people held out.
+has, for every face, its weights by name, the head's angles in degrees and the detector's score, and
+how far each weight is to be trusted: its correlation with MediaPipe's on people held out.
 """
 
 from __future__ import annotations

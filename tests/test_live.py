@@ -130,7 +130,7 @@ def test_a_window_tells_ages_and_stops_at_q(monkeypatch):
     monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "waitKey", lambda _: ord("q") if len(shown) > 1 else -1)
     monkeypatch.setattr(cv2, "destroyWindow", lambda _: None)
-    window = Window("3d", lambda seconds: 0.123)
+    window = Window("3d", lambda: 0.123)
     window.write(PICTURE, 0, 0.0)
     assert (shown[0] != PICTURE).any()  # the age is written on it
     with pytest.raises(KeyboardInterrupt):

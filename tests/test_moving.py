@@ -82,6 +82,25 @@ def test_a_video_drives_a_picture_and_keeps_its_times(reenactor, clips, tmp_path
     assert f"{len(TIMES)} frames, 0 without a face" in capsys.readouterr().out
 
 
+def test_a_changed_video_says_so(reenactor, clips, tmp_path):
+    import av
+
+    for opt, said in (("photo", True), ("3d", False)):
+        out = tmp_path / f"{opt}.mp4"
+        assert reenact("-s", clips["one"], "-t", CALM, "-o", out, "--opt", opt, "--fps", 5) == 0
+        with av.open(str(out)) as container:
+            assert ("compositeSynthetic" in container.metadata.get("comment", "")) == said
+            assert container.streams.video[0].frames == 4
+
+
+def test_masks_over_time_keep_what_is_clear(reenactor, clips, tmp_path):
+    out = tmp_path / "out.webp"
+    assert reenact("-s", CALM, "-t", clips["one"], "-o", out, "--opt", "mask") == 0
+    shown = cv2.imreadanimation(str(out))[1].frames if hasattr(cv2, "imreadanimation") else ()
+    for picture in shown:
+        assert 0 < np.count_nonzero(picture[..., 3]) < picture[..., 3].size
+
+
 def test_a_picture_drives_a_video_into_numbered_files(reenactor, clips, tmp_path):
     out = tmp_path / "out_%03d.png"
     assert reenact("-s", CALM, "-t", clips["one"], "-o", out, "--opt", "mask") == 0
@@ -93,12 +112,14 @@ def test_a_picture_drives_a_video_into_numbered_files(reenactor, clips, tmp_path
 
 def test_batches_take_what_moves(reenactor, clips, tmp_path):
     rows, ledger = tmp_path / "rows.csv", tmp_path / "rows.ledger.jsonl"
-    videos = f"{CALM},{clips['one']},{tmp_path / 'a.mp4'}", f"{clips['one']},{CALM},{tmp_path / 'b.gif'}"
-    numbered = f"{CALM},{clips['one']},{tmp_path / 'c_%d.jpg'}"
-    bad = f"{CALM},{clips['nobody']},{tmp_path / 'd.mp4'}"
-    rows.write_text("\n".join(["source,target,output", *videos, numbered, bad]))
+    content = [("source", "target", "output"), (CALM, clips["one"], tmp_path / "a.mp4"),
+               (clips["one"], CALM, tmp_path / "b.gif"),
+               (CALM, clips["one"], tmp_path / "c_%d.jpg"),
+               (CALM, clips["nobody"], tmp_path / "d.mp4")]
+    rows.write_text("\n".join(",".join(map(str, row)) for row in content))
     assert reenact("--batch", rows, "--workers", 1) == 1
-    entries = [json.loads(line) for line in ledger.read_text().splitlines()][1:]
+    entries = [json.loads(line) for line in ledger.read_text().splitlines()]
+    entries = sorted((entry for entry in entries if "row" in entry), key=lambda e: e["row"])
     assert [entry["code"] for entry in entries] == [0, 0, 0, 4]
     assert len(entries[2]["outputs"]) == len(TIMES)
     assert len(played(tmp_path / "a.mp4")) == len(played(tmp_path / "b.gif")) == len(TIMES)
@@ -120,7 +141,7 @@ def test_weights_over_time_are_one_document(reenactor, clips, tmp_path, ending):
 def test_weights_over_time_drive_a_picture(reenactor, clips, tmp_path):
     rows, out = tmp_path / "rows.csv", tmp_path / "out.mp4"
     rows.write_text("Timecode,JawOpen\n00:00:10:00,0\n00:00:10:30,100\n00:00:11:00,0\n")
-    assert reenact("-s", rows, "-t", CALM, "-o", out, "--opt", "mask,3d") == 2  # no video of masks
+    assert reenact("-s", rows, "-t", CALM, "-o", out, "--opt", "mask") == 2  # nothing is clear
     assert reenact("-s", rows, "-t", CALM, "-o", out) == 0
     result = played(out)
     np.testing.assert_allclose([seconds for seconds, _ in result], [0, 0.5, 1], atol=1e-3)
@@ -148,7 +169,7 @@ def test_pairs_of_people_wear_each_others_expressions(reenactor, clips, tmp_path
     swapped = json.loads(out.read_text())["faces"]
     smiles = [face["weights"]["mouthSmileLeft"] for face in swapped[:2]]
     calm_smile = calm[0]["weights"]["mouthSmileLeft"]
-    assert abs(smiles[0] - calm_smile) < 0.1 < smiles[1] - smiles[0]
+    assert abs(smiles[0] - calm_smile) < 0.25 < smiles[1] - smiles[0]
     assert reenact(*options, out, "--pair", "1:3") == 4
 
 

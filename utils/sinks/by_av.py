@@ -37,7 +37,7 @@ class AvEncoder:
     ----------
     path : an empty file; name : what messages call it.
     fps : for what depends on a rate; the pictures have times of their own.
-    codec : in the place of the form's.
+    codec : in the place of the form's; comment : in the file's metadata, where it has any.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class AvEncoder:
         codec: str | None = None,
         quality: int | None = None,
         sound: Sound | None = None,
+        comment: str = "",
     ) -> None:
         self._name, self._fps, self._form = name, fps, form
         self._codec = CODECS.get(codec, Codec(codec, {}, "")) if codec else form.codec
@@ -61,6 +62,8 @@ class AvEncoder:
         self._reformatter = VideoReformatter()
         with self._writing():
             self._container = av.open(f"file:{path}", "w", form.container, dict(form.settings))
+            if comment:
+                self._container.metadata["comment"] = comment
 
     def add(self, img: np.ndarray, seconds: float) -> None:
         """Append a picture."""

@@ -47,6 +47,7 @@ def open_sink(
     sound: Sound | None = None,
     quality: int | None = None,
     encoder: str | None = None,
+    comment: str = "",
 ) -> Sink:
     """Begin to write moving pictures, in the kind of the name's ending.
 
@@ -60,6 +61,7 @@ def open_sink(
     sound : what is heard with it where the kind can hold sound, for as long as the pictures last.
     quality : 1 to 100; None is about 75, which looks clean.
     encoder : FFmpeg's name of another encoder than the kind's usual one.
+    comment : for the file's metadata, where the kind has any.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def open_sink(
         from utils.sinks.by_av import AvEncoder
 
         return Sink(AvEncoder(temporary, name, fps, form, codec=encoder, quality=quality,
-                              sound=sound))
+                              sound=sound, comment=comment))
     from utils.sinks.by_opencv import OpenCvEncoder
 
     if form.container:
