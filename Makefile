@@ -17,9 +17,12 @@ demo: build
 	$(PY) face_reenactment.py -s $(INPUTS)/grace_hopper.jpg -t $(INPUTS)/astronaut.png \
 	    --opt photo,3d,panel -o $(RESULTS)/
 
-# The pictures of docs/knobs.md.
-gallery: build
+# The pictures of the docs.
+gallery: build $(VENV)/dev
 	$(PY) -m examples.gallery
+	$(PY) -m examples.greeting
+	$(PY) face_reenactment.py -s $(INPUTS)/greeting.csv -t $(INPUTS)/mona_lisa.jpg \
+	    --opt photo -o docs/images/greeting.webp
 
 test: $(VENV)/dev build
 	$(PY) -m pytest

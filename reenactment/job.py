@@ -23,12 +23,12 @@ from reenactment.outputs import check_outputs, numbered
 from reenactment.param_file import SUFFIXES, is_param_file
 from reenactment.scene import Look
 from reenactment.transfer import Transfer
+from reenactment.views import VIEWS
 from utils.errors import UsageError
 from utils.footage import is_footage
 from utils.sinks import check_sink, is_sink
 
 AUTO = "auto"  # the neutral face that a moving source shows by itself
-_TELL_OF_THE_TARGET = {"arkit", "facs"}  # kinds of output that make sense of it alone
 _QUALITIES = range(1, 101)
 _STEPS = range(2, 1001)
 _PARSERS: dict[str, Callable[[str], object]] = {  # of fields that are written like options
@@ -127,9 +127,7 @@ class Job:
             raise UsageError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
         if self.quality is not None and self.quality not in _QUALITIES:
             raise UsageError(f"quality: expected 1 to 100, got {self.quality}")
-        if self.save_params and self.moving:
-            raise UsageError("save_params: it is for pictures; --opt arkit writes what moves")
-        if self.save_params and not is_param_file(self.save_params):
+        if self.save_params and not self._can_hold_params(self.save_params):
             endings = " or ".join(SUFFIXES)
             raise UsageError(f"save_params: {self.save_params} must end in {endings}")
 
@@ -145,6 +143,9 @@ class Job:
         for path in self.outputs.values() if self.moving else ():
             if path and is_sink(path):
                 check_sink(path, self.clip.encoder)
+
+    def _can_hold_params(self, path: str) -> bool:
+        return is_param_file(path) or (self.moving and VIEWS["track"].medium.holds(path, True))
 
     def files(self) -> list[tuple[str, str]]:
         """All files that it writes, each after the option that names it."""
@@ -167,6 +168,11 @@ class Job:
     def source_moves(self) -> bool:
         """Whether the result follows a source through time."""
         return self.moving and self.source is not None
+
+    @property
+    def is_of_faces_alone(self) -> bool:
+        """Whether all outputs can do without the pixels of frames, and so without a source."""
+        return all(VIEWS[kind].of_faces_alone for kind in self.outputs)
 
     def share(self, number: int) -> float:
         """How far frame `number` goes from the target's own expression, 0 to 1."""
@@ -191,7 +197,7 @@ class Job:
         for name, option, default in _NEED_A_SOURCE:
             if getattr(self, name) != default:
                 raise UsageError(f"{option}: it says what is taken of a source, and there is none")
-        if self.knobs is None and not self.outputs.keys() <= _TELL_OF_THE_TARGET:
+        if self.knobs is None and not self.is_of_faces_alone:
             raise UsageError("source_img_fp: give one, or --set, --preset or --neutralise")
 
     def _check_choice(self, name: str) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Formatter
 
-from reenactment.param_file import is_param_file
 from reenactment.parts import is_numbered
+from reenactment.track_file import is_track_file
 from reenactment.views import VIEWS
 from reenactment.weights import is_weights_file
 from utils.errors import UsageError
@@ -50,7 +50,7 @@ def parse_kinds(groups: Iterable[Iterable[str]] | None, moving: bool = False) ->
 def is_moving(source: str | None, target: str, output_fp: str | None, steps: bool) -> bool:
     """Whether what is asked for moves: that of footage does, that of two pictures does not.
 
-    Else, where the name of the output leaves it open, it moves if the source is footage.
+    Else, where the name of the output leaves it open, it moves if the source is footage or a track.
 
     Parameters
     ----------
@@ -62,14 +62,13 @@ def is_moving(source: str | None, target: str, output_fp: str | None, steps: boo
     """
     if is_footage(target):
         return True
-    filmed = source is not None and is_footage(source)
+    filmed = source is not None and (is_footage(source) or is_track_file(source))
     if output_fp is None or names_folder(output_fp):
         return filmed
     media = [view.medium for view in VIEWS.values()]
     if any(medium.holds(output_fp, False) for medium in media) and not is_numbered(output_fp):
         return filmed and any(medium.holds(output_fp, True) for medium in media)
-    timed = source is not None and (is_weights_file(source) or is_param_file(source))
-    if not (filmed or timed or steps):
+    if not (filmed or steps or (source is not None and is_weights_file(source))):
         raise UsageError(
             f"output_fp: {output_fp} is for what moves, and neither source nor target does; "
             "name a picture, or use --interpolate"

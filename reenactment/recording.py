@@ -76,8 +76,10 @@ class Clips:
     ) -> None:
         self._job, self._files = job, files
         self._parts = [*_kept(job, target, files), *_not_kept(job, target)]
+        if job.save_params:
+            self._parts.append(("track", _part("track", job.save_params, job, target, files)))
         self.frames = self.faceless = 0
-        self.names = tuple(filter(None, job.outputs.values()))
+        self.names = tuple(filter(None, (*job.outputs.values(), job.save_params)))
         self.replaced: frozenset[str] = frozenset()
 
     def take(self, scene: Scene, frame: Frame) -> None:
@@ -111,12 +113,16 @@ def _kept(job: Job, target: Target, files: WholeFiles) -> Iterator[tuple[str, Pa
     """The kinds of output that go to files, and what makes these."""
     for kind, path in job.outputs.items():
         if path is not None:
-            medium = VIEWS[kind].medium
-            part = Numbered if is_numbered(path) else medium.part
-            yield kind, part(Setting(
-                files, path, medium.encode, job.quality, job.clip, target.fps, target.sound,
-                medium.comment(),
-            ))
+            yield kind, _part(kind, path, job, target, files)
+
+
+def _part(kind: str, path: str, job: Job, target: Target, files: WholeFiles) -> Part:
+    medium = VIEWS[kind].medium
+    make = Numbered if is_numbered(path) else medium.part
+    return make(Setting(
+        files, path, medium.encode, job.quality, job.clip, target.fps, target.sound,
+        medium.comment(),
+    ))
 
 
 def _not_kept(job: Job, target: Target) -> Iterator[tuple[str, Part]]:

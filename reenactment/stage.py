@@ -24,6 +24,7 @@ from reenactment.performance import (
 from reenactment.reenactor import Found, Reenactor
 from reenactment.smoothing import Smoother
 from reenactment.track import Track, choose_tracks
+from reenactment.track_file import is_track_file, load_tracks
 from reenactment.tracking import Tracker, follow
 from reenactment.weights import face_of, is_weights_file, load_weights, load_weights_over_time
 from utils.errors import InputError, NoFaceError
@@ -135,6 +136,16 @@ class Stage:
         face = load_source(path, self._reenactor.tddfa.layout)
         return Cast({1: Still(face)}, "parameter file")
 
+    def _perform_track(self, path: str, choice: str, moving: bool) -> Cast:
+        tracks = load_tracks(path, self._reenactor.tddfa.layout)
+        chosen = choose_tracks(tracks, choice, path)
+        if not moving:
+            at = self._job.at
+            people = {track.number: Still(track.at(at)) for track in chosen}
+            return Cast(people, f"track at {at:g} s, {told_tracks(chosen, len(tracks), choice)}")
+        times = sorted({second for track in tracks for second in track.seconds.tolist()})
+        return self._played_cast(chosen, len(tracks), choice, times)
+
     def _perform_footage(self, path: str, choice: str, moving: bool) -> Cast:
         if not moving:
             return self._perform_moment(path, choice)
@@ -227,10 +238,10 @@ class Stage:
             find = self._live_finder(footage, choice)
             target = Target(name, footage, find, _AS_IT_COMES, 0, (), ())
         else:
-            chosen, people, _ = self._follow(footage, job.target, choice)
+            chosen, people, times = self._follow(footage, job.target, choice)
             target = Target(
                 name,
-                footage,
+                _blank(footage.size, times) if job.is_of_faces_alone else footage,
                 lambda frame: [face for track in chosen if (face := track.face(frame.number))],
                 told_tracks(chosen, people, choice),
                 people,
@@ -297,6 +308,7 @@ class Stage:
         }[self._job.clip.sound]
 
     _performers: tuple[tuple[Callable[[str], bool], Callable[..., Cast]], ...] = (
+        (is_track_file, _perform_track),
         (is_weights_file, _perform_weights),
         (is_param_file, _perform_params),
         (is_footage, _perform_footage),
@@ -313,6 +325,12 @@ def frame_times(job: Job, source: Performance | None) -> Iterable[float]:
         return source.times
     length = int(source.times[-1] * job.clip.fps + 0.5) + 1
     return [number / job.clip.fps for number in range(length)]
+
+
+def _blank(size: tuple[int, int], times: Sequence[float]) -> Iterator[Frame]:
+    """Frames without anything in them, where nobody looks at them."""
+    img = np.zeros((size[1], size[0], 3), np.uint8)
+    return (Frame(img, number, seconds) for number, seconds in enumerate(times))
 
 
 def told(found: Found, choice: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
@@ -189,6 +189,21 @@ def choose_tracks(tracks: Sequence[Track], choice: str, name: str) -> list[Track
     longest = max(map(len, tracks))
     boxes = [track.typical_box(longest) for track in tracks]
     return [tracks[place] for place in choose_faces(boxes, choice, name)]
+
+
+def tracks_of(faces: Iterable[Face]) -> list[Track]:
+    """The tracks of faces in the order of their frames, by `Face.track`, as they are drawn."""
+    people: dict[int, list[Face]] = {}
+    for face in faces:
+        drawn = replace(face, expression=face.parts.expression, correction=None)
+        people.setdefault(face.track or 1, []).append(drawn)
+    return [Track.of(seen, number, _duration(seen)) for number, seen in sorted(people.items())]
+
+
+def _duration(faces: Sequence[Face]) -> float:
+    """Seconds until the last frame ends, which lasts as long as the others."""
+    times = [face.frame.seconds for face in faces]
+    return times[-1] + float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 
 def left_to_right(tracks: Sequence[Track]) -> list[Track]:

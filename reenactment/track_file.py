@@ -1,6 +1,6 @@
 """Track files: the faces of people through a video, by name, as JSON, NPZ or CSV.
 
-The file has `format`, `version` (of this program) and `config`, and each of its `tracks`
+The file has `format` and `version` (of this program), and each of its `tracks`
 
     number            the person's, from 1 on
     video, size       file name of the video, its width and height in pixels
@@ -11,7 +11,7 @@ The file has `format`, `version` (of this program) and `config`, and each of its
     scores, error     for every frame, where the network gives them
 
 In an NPZ the entries are named like `tracks/0/pose`. A CSV has a row for every frame and person,
-under `COLUMNS` and columns like `pose_0_3`, and no version or config.
+under `COLUMNS` and columns like `pose_0_3`, and no version.
 """
 
 from __future__ import annotations
@@ -50,12 +50,11 @@ def is_track_file(path: PathLike) -> bool:
         return False  # the reader of other files says what is wrong
 
 
-def encode_tracks(suffix: str, config: Mapping[str, Any], tracks: Sequence[Track]) -> bytes:
+def encode_tracks(suffix: str, tracks: Sequence[Track]) -> bytes:
     """The content of a track file with one of the endings `SUFFIXES`."""
     content = {
         "format": FORMAT,
         "version": __version__,
-        "config": dict(config),
         "tracks": [_describe(track) for track in tracks],
     }
     return _ENCODERS[suffix.lower()](content)
@@ -90,7 +89,6 @@ def _encode_json(content: Mapping[str, Any]) -> bytes:
 
 def _encode_npz(content: Mapping[str, Any]) -> bytes:
     arrays = {key: np.asarray(content[key]) for key in ("format", "version")}
-    arrays["config"] = np.asarray(json.dumps(content["config"]))
     for number, track in enumerate(content["tracks"]):
         arrays.update({f"tracks/{number}/{key}": np.asarray(v) for key, v in track.items()})
     buffer = io.BytesIO()

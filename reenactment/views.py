@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -13,6 +13,7 @@ import numpy as np
 from reenactment.faces import Face
 from reenactment.parts import Film, Numbered, Part, Rows, Setting, is_numbered
 from reenactment.scene import Driver, Look, Scene
+from reenactment.track import tracks_of
 from reenactment.weights import describe, encode_csv, encode_json, facs
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
@@ -86,8 +87,14 @@ def _comment_on_photos() -> str:
     return COMMENT
 
 
-def _document_of_rows(suffixes: tuple[str, ...]) -> Medium:
-    return Medium(suffixes, _encode_weights, lambda _: None, suffixes, Rows)
+def _encode_track(faces: Sequence[Face], suffix: str, *_: Any, **__: Any) -> bytes:
+    from reenactment.track_file import encode_tracks
+
+    return encode_tracks(suffix.lower(), tracks_of(faces))
+
+
+def _document_of_rows(suffixes: tuple[str, ...], encode: Callable[..., bytes]) -> Medium:
+    return Medium(suffixes, encode, lambda _: None, suffixes, Rows)
 
 
 PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image, tuple(FORMS), Film)
@@ -100,11 +107,15 @@ TRANSPARENT_PICTURE = Medium(
 
 @dataclass(frozen=True)
 class View:
-    """A kind of output: what it shows, how it is composed, and what can hold it."""
+    """A kind of output: what it shows, how it is composed, and what can hold it.
+
+    of_faces_alone : whether it can do without the pixels of the frame.
+    """
 
     summary: str
     draw: Compose
     medium: Medium = PICTURE
+    of_faces_alone: bool = False
 
     def compose(self, scene: Scene, look: Look, out: np.ndarray | None = None) -> Any:
         """Make the output of a scene.
@@ -234,11 +245,19 @@ VIEWS = {
     "arkit": View(
         "ARKit's 52 weights as .json, or .csv as Live Link Face has it",
         lambda s, *_: describe(s.results, s.tddfa.bfm),
-        _document_of_rows((".json", ".csv")),
+        _document_of_rows((".json", ".csv"), _encode_weights),
+        of_faces_alone=True,
+    ),
+    "track": View(
+        "the faces through time: pose, shape and expression as .npz, .json or .csv",
+        lambda s, *_: s.results,
+        _document_of_rows((".npz", ".json", ".csv"), _encode_track),
+        of_faces_alone=True,
     ),
     "facs": View(
         "intensities of action units",
         lambda s, *_: facs(describe(s.results, s.tddfa.bfm)),
-        _document_of_rows((".json",)),
+        _document_of_rows((".json",), _encode_weights),
+        of_faces_alone=True,
     ),
 }

@@ -138,6 +138,21 @@ def test_weights_over_time_are_one_document(reenactor, clips, tmp_path, ending):
         assert len(list(csv.DictReader(out.open()))) == len(TIMES)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".json", ".npz"])
+def test_a_track_drives_as_its_video_does(reenactor, clips, tmp_path, ending):
+    track, smiles = tmp_path / f"track{ending}", []
+    assert reenact("-t", clips["one"], "-o", track, "--opt", "track") == 0
+    for source in (clips["one"], track):
+        out = tmp_path / "out.json"
+        assert reenact("-s", source, "-t", CALM, "-o", out, "--opt", "arkit", "--save_params",
+                       tmp_path / "params.csv", "--fps", 10) == 0
+        faces = json.loads(out.read_text())["faces"]
+        smiles.append([face["weights"]["mouthSmileLeft"] for face in faces])
+    np.testing.assert_allclose(*smiles, atol=1e-3)
+    assert len(smiles[0]) == 6
+    assert (tmp_path / "params.csv").read_text().count("\n") == 7
+
+
 def test_weights_over_time_drive_a_picture(reenactor, clips, tmp_path):
     rows, out = tmp_path / "rows.csv", tmp_path / "out.mp4"
     rows.write_text("Timecode,JawOpen\n00:00:10:00,0\n00:00:10:30,100\n00:00:11:00,0\n")
