@@ -59,9 +59,9 @@ def make_parser() -> Parser:
                             "expression is taken; a file of --save_params; or weights as "
                             "--opt arkit, Live Link Face or MediaPipe write them; not needed "
                             "with --set, --preset or --neutralise")
-    files.add_argument("--at", type=float, default=0.0, metavar="SECONDS",
-                       help="the moment of a moving source that a picture is made of "
-                            "(default %(default)g)")
+    files.add_argument("--at", type=float, metavar="SECONDS",
+                       help="make a picture of this moment of a moving source (for a picture's "
+                            "name, the default is 0)")
     files.add_argument("-t", "--target_img_fp", metavar="FILE",
                        help="picture, video, frames or camera whose face gets the expression")
     files.add_argument("-o", "--output_fp", metavar="FILE",
@@ -184,13 +184,14 @@ def make_job(args: argparse.Namespace, row: int | None = None) -> Job:
     if not args.target_img_fp:
         raise UsageError("target_img_fp is needed")
     files = args.source_img_fp, args.target_img_fp
-    moving = is_moving(*files, args.output_fp, args.interpolate is not None)
+    steps, moment = args.interpolate is not None, args.at is not None
+    moving = is_moving(*files, args.output_fp, steps, moment)
     job = Job(
         source=args.source_img_fp,
         target=args.target_img_fp,
         outputs=_outputs(args, moving, row),
         moving=moving,
-        at=args.at,
+        at=args.at or 0.0,
         source_face=args.source_face,
         target_face=args.target_face,
         pair=args.pair,

@@ -47,14 +47,17 @@ def parse_kinds(groups: Iterable[Iterable[str]] | None, moving: bool = False) ->
     return list(kinds)
 
 
-def is_moving(source: str | None, target: str, output_fp: str | None, steps: bool) -> bool:
+def is_moving(
+    source: str | None, target: str, output_fp: str | None, steps: bool, moment: bool
+) -> bool:
     """Whether what is asked for moves: that of footage does, that of two pictures does not.
 
-    Else, where the name of the output leaves it open, it moves if the source is footage or a track.
+    Else the source and the ending of the output decide.
 
     Parameters
     ----------
     steps : whether results on the way to the new expression are asked for.
+    moment : whether a moment of the source is.
 
     Raises
     ------
@@ -64,14 +67,15 @@ def is_moving(source: str | None, target: str, output_fp: str | None, steps: boo
         return True
     filmed = source is not None and (is_footage(source) or is_track_file(source))
     if output_fp is None or names_folder(output_fp):
-        return filmed
+        return filmed and not moment
+    timed = (filmed or (source is not None and is_weights_file(source))) and not moment
     media = [view.medium for view in VIEWS.values()]
     if any(medium.holds(output_fp, False) for medium in media) and not is_numbered(output_fp):
-        return filmed and any(medium.holds(output_fp, True) for medium in media)
-    if not (filmed or steps or (source is not None and is_weights_file(source))):
+        return timed and any(medium.holds(output_fp, True) for medium in media)
+    if not (timed or steps):
         raise UsageError(
-            f"output_fp: {output_fp} is for what moves, and neither source nor target does; "
-            "name a picture, or use --interpolate"
+            f"output_fp: {output_fp} is for what moves, and here nothing does; name a picture, "
+            "or use --interpolate"
         )
     return True
 

@@ -14,7 +14,7 @@ import face_reenactment
 from bfm.bfm import PROVISIONED_MODEL
 from reenactment import Job, Reenactor
 from utils.console import Silent
-from utils.footage import open_footage
+from utils.footage import is_footage, open_footage
 from utils.io import WholeFiles
 from utils.sinks import open_sink
 
@@ -171,6 +171,10 @@ def test_a_moment_of_a_video_drives_a_picture(reenactor, clips, tmp_path):
     source = json.loads(out.read_text())["source"]
     assert source["image"] == "one.mp4"
     assert reenact("-s", clips["one"], "--at", 60, *options) == 3
+    animated, still = tmp_path / "a.webp", tmp_path / "b.webp"
+    assert reenact("-s", clips["one"], "-t", CALM, "-o", animated) == 0
+    assert reenact("-s", clips["one"], "-t", CALM, "-o", still, "--at", 0.2) == 0
+    assert is_footage(animated) and not is_footage(still)
 
 
 def test_pairs_of_people_wear_each_others_expressions(reenactor, clips, tmp_path):

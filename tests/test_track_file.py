@@ -25,7 +25,6 @@ from reenactment.weights import is_weights_file
 from utils.errors import InputError
 
 LAYOUT = ParamLayout(6, 4)
-CONFIG = {"arch": "mobilenet", "size": 48, "onnx_fp": None}
 
 
 def make_track(number=1, count=5, rows=1, known=True):
@@ -48,7 +47,7 @@ def make_track(number=1, count=5, rows=1, known=True):
 
 
 def write(path, *tracks):
-    path.write_bytes(encode_tracks(path.suffix, CONFIG, tracks))
+    path.write_bytes(encode_tracks(path.suffix, tracks))
     return path
 
 
@@ -133,8 +132,8 @@ def test_columns_may_come_in_any_order(tmp_path):
 
 def test_other_files_are_told_apart(tmp_path):
     face = make_track()[0]
-    (tmp_path / "a.json").write_bytes(encode_params(".json", CONFIG, face, [face], [face]))
-    (tmp_path / "a.npz").write_bytes(encode_params(".npz", CONFIG, face, [face], [face]))
+    (tmp_path / "a.json").write_bytes(encode_params(".json", {"arch": "mobilenet"}, face, [face], [face]))
+    (tmp_path / "a.npz").write_bytes(encode_params(".npz", {}, face, [face], [face]))
     (tmp_path / "b.csv").write_text("Timecode,BlendShapeCount,jawOpen\n")
     (tmp_path / "b.json").write_text('{"jawOpen": 1}')
     (tmp_path / "c.json").write_bytes(b"[" * 100_000)
@@ -150,7 +149,7 @@ def damaged(change):
     """The JSON of a good file after `change` of its track, as bytes."""
 
     def make():
-        content = json.loads(encode_tracks(".json", CONFIG, [make_track()]))
+        content = json.loads(encode_tracks(".json", [make_track()]))
         change(content["tracks"][0])
         return json.dumps(content).encode()
 
