@@ -132,7 +132,7 @@ def test_columns_may_come_in_any_order(tmp_path):
 
 def test_other_files_are_told_apart(tmp_path):
     face = make_track()[0]
-    (tmp_path / "a.json").write_bytes(encode_params(".json", {"arch": "mobilenet"}, face, [face], [face]))
+    (tmp_path / "a.json").write_bytes(encode_params(".json", {}, face, [face], [face]))
     (tmp_path / "a.npz").write_bytes(encode_params(".npz", {}, face, [face], [face]))
     (tmp_path / "b.csv").write_text("Timecode,BlendShapeCount,jawOpen\n")
     (tmp_path / "b.json").write_text('{"jawOpen": 1}')
