@@ -152,6 +152,25 @@ def test_a_still_target_is_looked_at_once(bfm, monkeypatch):
     assert len(looked) == 1 + 6  # and the own expression asks for nothing
 
 
+def test_frames_flow(photographer, bfm):
+    """A mouth that opens step by step, and eyes that open after sleep, do not jump, nor do pixels
+    beyond the same box."""
+    img, other = smooth_noise(SIZE), smooth_noise(SIZE)[:, ::-1].copy()
+    asleep = np.zeros(12)
+    asleep[LIDS] = 1.1
+    photos, boxes = [], set()
+    for opening in np.linspace(0, 0.2, 41):
+        wide = smiling(bfm, opening)
+        wide[LIDS] = 1.1 - 4 * opening
+        result, source = posed(wide), Source(posed(wide), other)
+        photos.append(photographer(img, [posed(asleep)], [result], source))
+        before, after = photographer.heads(img, posed(asleep), result, source)
+        boxes.add(displacement(before, after, SIZE).box)
+    steps = np.abs(np.diff(np.array(photos[1:], np.float32), axis=0)).mean(axis=(1, 2, 3))
+    assert len(boxes) == 1
+    assert steps.min() > 0 and steps.max() < 1.5 * np.median(steps)
+
+
 # where pixels come from
 
 

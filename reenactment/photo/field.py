@@ -17,7 +17,8 @@ from reenactment.photo.head import Head, bounds, smoothstep
 from Sim3DR import Raster, extend, interpolate, rasterise
 
 # Lengths are in sizes f of the face.
-_MARGIN = 0.45  # around both meshes: beyond it, nothing moves
+_REACH = 0.5  # around the target's mesh: beyond it, nothing moves
+_MARGIN = 0.45  # around what is known, likewise
 _CELL = 1 / 110  # of the grid on which the field is extended
 _RIM, _FACING = 0.07, 0.35  # so near the outline, surfaces must face us: z of their normals
 _SEAM = (0.5, 0.02)  # pixels and f inside the mesh, over which its own field takes over
@@ -99,7 +100,7 @@ def displacement(
     picture : its height and width.
     kept (height, width) bool : pixels of the picture that must not move, if any.
     """
-    size = after.size
+    size = before.size
     cell = math.ceil(_CELL * size)
     box, inner = _boxes(before, after, picture, cell)
     if not inner.area:
@@ -125,12 +126,13 @@ def displacement(
 
 
 def _boxes(before: Head, after: Head, picture: tuple[int, int], cell: int) -> tuple[Box, Box]:
-    """What may move, and in it the box of the result's mesh, both of whole square cells."""
-    (low, high), (lower, higher) = bounds(before.vertices), bounds(after.vertices)
-    ends = np.array([np.minimum(low, lower), np.maximum(high, higher)])
-    box = Box.around(ends, _MARGIN * after.size, Box(0, 0, picture[1], picture[0]))
+    """What may move, and in it the box of the result's mesh, both of whole square cells.
+
+    The first is the target's alone: frame by frame, a still one has the same cells.
+    """
+    box = Box.around(before.vertices, _REACH * before.size, Box(0, 0, picture[1], picture[0]))
     box = box._replace(width=box.width // cell * cell, height=box.height // cell * cell)
-    mesh = Box.around(np.array([lower, higher]), 2, box).in_cells(box, cell)
+    mesh = Box.around(after.vertices, 2, box).in_cells(box, cell)
     inner = Box(*(cell * side for side in mesh))
     return box, inner._replace(left=box.left + inner.left, top=box.top + inner.top)
 
@@ -142,7 +144,7 @@ def _own(before: Head, after: Head, raster: Raster) -> tuple[np.ndarray, np.ndar
     drawn = interpolate(raster, np.column_stack([before.seen.astype(np.float32), facing]))
     seen, covered = drawn[..., 0] > 0.5, raster.covered
     inside = cv2.distanceTransform(covered.astype(np.uint8), cv2.DIST_L2, 3)
-    return moves, covered & seen & ((inside > _RIM * after.size) | (drawn[..., 1] > _FACING))
+    return moves, covered & seen & ((inside > _RIM * before.size) | (drawn[..., 1] > _FACING))
 
 
 def _solved(

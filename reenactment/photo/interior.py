@@ -18,7 +18,7 @@ from Sim3DR import rasterise, sample_lanczos
 
 _ROWS = np.linspace(0, 1, 9)  # shares of the way from the upper to the lower lip
 _SPILL = 2.5  # pixels that the strip is larger than the opening, for its soft border
-_OPEN_SOURCE = 0.035  # widths of the mouth, from which a source shows its teeth
+_OPEN_SOURCE = (0.025, 0.045)  # widths of the mouth, over which a source shows its teeth
 _JAW_LANDMARKS, _JAW = (57, 8), 0.9  # lower lip and chin; their share of the teeth's move
 _INSET_Y, _INSET_X = 0.08, 0.03  # of the source's opening, left out at its edges
 # The brightest of teeth (97th percentile) have about 1.3 · skin^0.56 of light, measured on 64 open
@@ -76,7 +76,7 @@ def interior_levels(
 def _newness(before: float, after: float) -> float:
     """How much of the interior is not the target's own: all, where it opens widely."""
     if before < 0.12:
-        return ramp(after - 1.25 * before, 0.015, 0.06)
+        return ramp(after - 1.25 * before, 0.02, 0.05)
     return ramp(after / before, 1.4, 2.0)
 
 
@@ -162,9 +162,10 @@ def _other(work: Work, donor: Portrait | None, spots: Spots, after: float) -> np
     """Light (k, 3) of the source's interior where it is open enough, of made-up teeth elsewhere."""
     made = made_up(work.skin, spots)
     open_ = float(donor.head.mouth_opening().clip(0).mean()) if donor else 0.0
-    if donor is None or open_ <= _OPEN_SOURCE:
+    trust = ramp(open_, *_OPEN_SOURCE) * ramp(open_ / max(after, 1e-6), 0.25, 0.5)
+    if donor is None or trust == 0:
         return made
-    trust = ramp(open_ / max(after, 1e-6), 0.25, 0.5) * (1 - donor.concealed)
+    trust *= 1 - donor.concealed
     light = recoloured(_source_light(donor, work, spots.source), donor.skin, work.skin)
     shade = (0.55 + 0.45 * smoothstep(spots.down, 0, 0.22)) * (
         0.7 + 0.3 * smoothstep(spots.corner, 0, 0.15)

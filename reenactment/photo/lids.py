@@ -18,6 +18,7 @@ from reenactment.photo.head import MM, smoothstep
 _MIDDLE = slice(2, 7)  # of the nine pairs of vertices along the lids
 _SHUT = 0.14  # the gap that is fitted to shut eyes, 0.13 to 0.16
 _NARROW = 0.17  # below it, a fitted gap is partly that error: an eye may be shut in truth
+_WAKING = 0.04  # above the gap of such an eye, over which it comes to open
 _ERROR = 0.12  # the least gap that is ever fitted
 _MOST = 1.2  # by which a coefficient is changed
 # Where lids take skin along, mm beyond their edges: less than the directions do, which reach brows
@@ -88,8 +89,9 @@ def corrected(target: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndar
     true_target = np.where(
         narrow, np.maximum(0, (target - _ERROR) / (_NARROW - _ERROR)) * _NARROW, target
     )
-    stays = narrow & (want < target + 0.02)
-    return true_target, np.where(stays, np.minimum(result, true_target), result)
+    wakes = np.where(narrow, smoothstep(want - target, 0, _WAKING), 1)
+    asleep = np.minimum(result, true_target)
+    return true_target, asleep + wakes * (result - asleep)
 
 
 def settled(bfm: BFMModel, target: Lidded) -> np.ndarray:

@@ -8,11 +8,11 @@ import numpy as np
 from bfm.topology import COLUMNS
 from reenactment.photo.colour import luminance, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, quantile, smoothstep
+from reenactment.photo.head import Head, quantile, ramp, smoothstep
 from Sim3DR import sample
 from utils.image import as_bgr
 
-_CLOSED = 0.045  # widths of the mouth; above it lips are open and stay where they are
+_CLOSED = (0.035, 0.055)  # widths of the mouth, over which lips come to stay where they are
 _SEARCH = 0.10  # widths of the mouth, up and down
 _STEP = 1 / 120  # of the width, between samples, but not less than _LEAST_STEP
 _LEAST_STEP = 0.35  # pixels
@@ -33,7 +33,8 @@ def snapped(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
     still = np.zeros((len(head.vertices), 2), np.float32)
     width = float(np.linalg.norm(upper[-1] - upper[0]))
     middle = slice(COLUMNS // 4, -(COLUMNS // 4))
-    if width < 8 or quantile(head.mouth_opening()[middle], 0.5) >= _CLOSED:
+    shut = 1 - ramp(float(quantile(head.mouth_opening()[middle], 0.5)), *_CLOSED)
+    if width < 8 or shut == 0:
         return still
     step = max(_STEP * width, _LEAST_STEP)
     count = int(_SEARCH * width / step)
@@ -49,7 +50,7 @@ def snapped(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
     depth = np.clip(-darkness[np.arange(COLUMNS), line] / _SURE, 0, 1)
     ends = smoothstep(np.minimum(np.linspace(0, 1, COLUMNS), np.linspace(1, 0, COLUMNS)), 0, 0.08)
     shift = _blur(offsets[line] * _blur(depth, 2.0), 1.0) * ends
-    return _spread(head, shift)
+    return _spread(head, shut * shift)
 
 
 def _lightness(

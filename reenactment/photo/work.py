@@ -44,4 +44,4 @@ class Work:
     @property
     def size(self) -> float:
         """The face's size f, pixels."""
-        return self.after.size
+        return self.before.size
