@@ -103,11 +103,15 @@ def beeps(tmp_path_factory):
         place = round(beep * RATE)
         samples[place : place + 2400] = np.sin(np.arange(2400) * 0.1)
     path = tmp_path_factory.mktemp("sound") / "beeps.wav"
+    return write_wave(path, (20_000 * samples).astype("<i2").tobytes())
+
+
+def write_wave(path, samples, rate=RATE, channels=1):
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(channels)
         file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((20_000 * samples).astype("<i2").tobytes())
+        file.setframerate(rate)
+        file.writeframes(samples)
     return path
 
 
@@ -170,6 +174,24 @@ def test_sound_ends_with_the_pictures_and_the_pictures_go_on_without_it(tmp_path
 def test_kinds_that_hold_no_sound_go_without_it(tmp_path, beeps):
     with open_footage(write(tmp_path / "a.gif", 3, sound=Sound(str(beeps)))) as footage:
         assert footage.sound is None
+
+
+@needs_av
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize(
+    ("rate", "channels", "length", "start"),
+    [
+        (7_000, 1, 2, 0),  # a rate that AAC does not have
+        (96_000, 6, 1, 0),  # more than WebM's Opus takes
+        (22_050, 2, 1, 100),  # it ends before the pictures begin
+        (8_000, 1, 0, 0),  # nothing at all
+    ],
+)
+def test_any_sound_is_carried_as_far_as_it_goes(tmp_path, suffix, rate, channels, length, start):
+    path = write_wave(tmp_path / "a.wav", bytes(2 * rate * channels * length), rate, channels)
+    with open_footage(write(tmp_path / f"b{suffix}", 10, sound=Sound(str(path), start))) as footage:
+        assert sum(1 for _ in footage) == 10
+        assert footage.sound or start or not length
 
 
 # --- pictures

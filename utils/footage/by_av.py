@@ -44,7 +44,8 @@ def open_video(path: PathLike) -> Footage:
             tally = Tally(_count(container, stream, fps))
             reader = _Reader(str(path), stream.index, _Geometry.of(stream, first), float(fps),
                              None if begin is None else float(begin), tally)
-            sound = Sound(str(path), float(begin or 0)) if container.streams.audio else None
+            heard = container.streams.best("audio")
+            sound = Sound(str(path), float(begin or 0)) if heard else None
     except (av.FFmpegError, OSError, ValueError) as error:  # a ValueError for names that cannot be
         raise InputError(f"cannot read {shown(path)}: {_explained(error)}") from error
     return Footage(str(path), reader.geometry.size, float(fps), reader.read, tally.announced,

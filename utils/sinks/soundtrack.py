@@ -12,7 +12,6 @@ from utils.footage import Sound
 from utils.footage.by_av import open_container
 from utils.sinks.forms import Form
 
-_OPUS_RATE = 48_000  # of samples a second, whatever goes in (RFC 6716)
 _ENDLESS = float("inf")
 
 
@@ -55,7 +54,10 @@ class Soundtrack:
                 yield packet
 
     def _encoded(self, stream: Any, form: Form, start: Fraction) -> Generator[Any, None, None]:
-        rate = _OPUS_RATE if form.sound == "libopus" else stream.codec_context.sample_rate
+        rate = stream.codec_context.sample_rate
+        possible = av.codec.Codec(form.sound, "w").audio_rates
+        if possible and rate not in possible:
+            rate = max(possible)
         written = self._output.add_stream(form.sound, rate)
         context = written.codec_context
         context.layout = "mono" if len(stream.codec_context.layout.channels) == 1 else "stereo"
