@@ -27,7 +27,6 @@ _LIMITED = 1  # the range of its values, as FFmpeg calls it
 # Flags of swscale: averages of all pixels that share a colour, rounded right.
 _EXACT = 0x20 | 0x40000 | 0x4000
 _MAX_RATE = 1001  # the denominators of rates: 30000 / 1001
-_BITS = 0.1  # for a pixel, where an encoder's settings are unknown; 25 of quality double it
 
 
 class AvEncoder:
@@ -53,7 +52,7 @@ class AvEncoder:
         comment: str = "",
     ) -> None:
         self._name, self._fps, self._form = name, fps, form
-        self._codec = CODECS.get(codec, Codec(codec, {}, "")) if codec else form.codec
+        self._codec = CODECS.get(codec, Codec(codec, {}, setting="")) if codec else form.codec
         self._quality, self._sound = quality, sound if form.sound else None
         self._last = -1
         self._stream: Any = None
@@ -88,9 +87,7 @@ class AvEncoder:
             context.color_range = _LIMITED
         stream.width, stream.height = width, height
         stream.options = self._codec.options_for(self._quality)
-        if not self._codec.setting:
-            bits = _BITS * 2 ** (((self._quality or 75) - 75) / 25)
-            stream.bit_rate = round(bits * width * height * self._fps)
+        stream.bit_rate = self._codec.bit_rate(self._quality, width * height * self._fps)
         stream.codec_context.time_base = stream.time_base = form.clock
         self._stream = stream
         if self._sound:

@@ -9,6 +9,8 @@ from fractions import Fraction
 # Seconds; the times of usual rates are whole numbers of it, and MPEG-4 can have no more.
 CLOCK = Fraction(1, 60_000)
 QUALITIES = range(1, 101)
+USUAL = 75  # of these; looks clean
+BITS = 0.1  # for a pixel of usual quality, where an encoder's settings are unknown; 25 double it
 INSTALL = "pip install -r requirements-video.txt"
 
 
@@ -16,7 +18,7 @@ INSTALL = "pip install -r requirements-video.txt"
 class Codec:
     """An encoder of pictures, by FFmpeg's name, and how it is set.
 
-    scale : of what it calls quality, the worst and the best, for qualities 0 and 100.
+    setting : what it calls quality, if that is known; scale : of it, for qualities 0 and 100.
     """
 
     name: str
@@ -25,11 +27,17 @@ class Codec:
     scale: tuple[float, float] = (50, 10)
 
     def options_for(self, quality: int | None) -> dict[str, str]:
-        """Its options for a quality of `QUALITIES`; None is what looks clean."""
-        if quality is None:
+        """Its options for a quality of `QUALITIES`; None is the usual one."""
+        if quality is None or not self.setting:
             return dict(self.options)
         worst, best = self.scale
         return {**self.options, self.setting: f"{worst + (best - worst) * quality / 100:.0f}"}
+
+    def bit_rate(self, quality: int | None, pixels: float) -> int:
+        """Bits for a second of so many pixels; 0 where the options tell the quality."""
+        if self.setting:
+            return 0
+        return round(BITS * pixels * 2 ** (((quality or USUAL) - USUAL) / 25))
 
 
 @dataclass(frozen=True)
