@@ -20,12 +20,11 @@ from utils.io import one_line
 from utils.sinks.forms import CODECS, Codec, Form
 from utils.sinks.palettes import Palettes
 from utils.sinks.soundtrack import Soundtrack
+from utils.sinks.yuv import as_i420
 
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _BT709 = 1  # how matrices, primaries and curves of colour call it (ITU-T H.273), and swscale
 _LIMITED = 1  # the range of its values, as FFmpeg calls it
-# Flags of swscale: averages of all pixels that share a colour, rounded right.
-_EXACT = 0x20 | 0x40000 | 0x4000
 _MAX_RATE = 1001  # the denominators of rates: 30000 / 1001
 
 
@@ -99,15 +98,15 @@ class AvEncoder:
         img = np.ascontiguousarray(img[: stream.height, : stream.width])
         if img.shape[2] == 4 and stream.pix_fmt != self._form.clear_pixels:
             img = _on_black(img)
-        if img.shape[2] == 4:
-            frame = av.VideoFrame.from_ndarray(img, "bgra")
+        if stream.pix_fmt == "yuv420p":
+            frame = av.VideoFrame.from_numpy_buffer(as_i420(img), "yuv420p")  # copies nothing
+            frame.colorspace, frame.color_range = _BT709, _LIMITED
         else:
-            frame = av.VideoFrame.from_numpy_buffer(img, "bgr24")  # which copies nothing
-        if self._palettes is None:
-            frame = self._reformatter.reformat(
-                frame, format=stream.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED,
-                interpolation=_EXACT,
-            )  # fmt: skip
+            frame = av.VideoFrame.from_ndarray(img, "bgra" if img.shape[2] == 4 else "bgr24")
+            if self._palettes is None:
+                frame = self._reformatter.reformat(
+                    frame, format=stream.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED
+                )
         frame.pts, frame.time_base = self._last, self._form.clock
         return frame
 
