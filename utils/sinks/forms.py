@@ -65,7 +65,9 @@ class Form:
     fourcc: str = ""
 
 
-H264 = Codec("libx264", {"preset": "superfast", "crf": "21"})
+# The fastest preset, and what halves its bytes for up to a quarter more of time.
+H264 = Codec("libx264", {"preset": "ultrafast", "crf": "20",
+                         "x264-params": "bframes=3:b-adapt=0:deblock=0,0:cabac=1"})  # fmt: skip
 _REALTIME = {"deadline": "realtime", "lag-in-frames": "0"}
 VP9 = Codec("libvpx-vp9", {**_REALTIME, "cpu-used": "7", "row-mt": "1", "crf": "30", "b": "0"},
             scale=(60, 20))  # fmt: skip
