@@ -31,7 +31,7 @@ _SHORTEST_STEP = 1e-3  # seconds; times in files may be equal
 _FASTER = 4  # measured: trembling is a fourth, and no face is 0.7% of its size off its place
 # How far an opening may come to be off what it was: three deviations of what the network says of
 # a still face in noise. Parts of the eye's opening at rest; mm between the lips.
-_EYES_MARGIN, _LIPS_MARGIN = 0.06, 0.4
+_EYES_MARGIN, _LIPS_MARGIN = 0.04, 0.25
 
 
 class Band(NamedTuple):

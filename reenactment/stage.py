@@ -267,7 +267,7 @@ class Stage:
                 times.append(frame.seconds)
                 yield frame
 
-        tracks = follow(self._reenactor, noted(), name)
+        tracks = follow(self._reenactor, noted(), name, self._job.clip.smooth > 0)
         chosen = choose_tracks(tracks, choice, path)
         for track in chosen:
             self._check_sure(track, path)
@@ -283,7 +283,7 @@ class Stage:
             )
 
     def _live_finder(self, footage: Footage, choice: str) -> Find:
-        tracker = Tracker(self._reenactor, choice)
+        tracker = Tracker(self._reenactor, choice, steady=self._job.clip.smooth > 0)
         smoother = Smoother(self._reenactor, self._job.clip.smooth)
 
         def find(frame: Frame) -> Sequence[Face]:

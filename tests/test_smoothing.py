@@ -120,7 +120,7 @@ def test_a_moving_face_lags_by_at_most_a_frame(kind, most):
 @both
 @pytest.mark.parametrize("length", [1, 2, 3, 6])
 def test_blinks_keep_their_depth(kind, length):
-    """However short: all but 0.06 of the eye's opening."""
+    """However short: all but 0.04 of the eye's opening."""
     blink = np.zeros(FRAMES)
     blink[50 : 50 + length] = 1.0
     raw = make_track(blink=blink)

@@ -216,6 +216,16 @@ def test_follow_finds_nobody_in_noise():
     assert follow(Nobody(sure), [Frame(noise(seed=k), k, k / 10) for k in range(3)], "") == []
 
 
+@pytest.mark.parametrize("steady", [True, False])
+def test_a_crop_stays_while_the_face_is_near_its_middle(steady):
+    tracker = Tracker(Spots(sure), steady=steady)
+    crops = [tracker(spot_frame((100 + 2 * (k % 3), 100)))[0].roi_box for k in range(10)]
+    assert (len({tuple(crop) for crop in crops[2:]}) == 1) == steady
+    np.testing.assert_allclose(crops, np.rint(crops), atol=1e-6)  # whole pixels
+    far = tracker(spot_frame((130, 100)))[0].roi_box
+    assert (far[0] + far[2]) / 2 == pytest.approx(130, abs=1)
+
+
 def test_the_crop_is_turned_upright():
     img, points = np.zeros((100, 100, 3), np.uint8), np.full((3, 68), 50.0)
     points[:2, :2] = [[20, 80], [20, 80]]  # the jaw: the ROI's side is 60 times root 2
