@@ -32,6 +32,7 @@ ORDERS = (
     ("reenactment.tracking", "reenactment.reenactor"),
     ("reenactment.smoothing", "reenactment.reenactor"),
     ("reenactment.reenactor", "reenactment.track"),
+    ("utils.sinks", "utils.footage"),
     ("models.networks", "models.export", "models.backends"),
 )
 SOURCES = sorted(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
@@ -141,6 +140,8 @@ class Footage:
 
 def ahead(frames: Generator[Frame, None, None]) -> Generator[Frame, None, None]:
     """The frames, of which the next `AHEAD` are made meanwhile, in a thread."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(1, "decoder") as decoder:
         coming = deque(decoder.submit(next, frames, None) for _ in range(AHEAD))
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator
-from glob import glob, has_magic
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, Footage, Frame, Tally
 from utils.image import SUFFIXES, read_image
 from utils.io import shown
 
+_MAGIC = re.compile(r"[*?[]")  # in patterns that the shell knows, too
 _NUMBER = re.compile(r"%0?(\d*)d")
 
 
@@ -23,7 +23,8 @@ def names_pictures(path: str) -> bool:
     """Whether a name is a folder's, a pattern such as 'f/*.png' or 'f/%05d.png'."""
     if os.path.isfile(path):
         return False
-    return os.path.isdir(path) or has_magic(path) or bool(_NUMBER.search(Path(path).name))
+    patterns = _MAGIC.search(path) or _NUMBER.search(Path(path).name)
+    return os.path.isdir(path) or patterns is not None
 
 
 def open_pictures(path: str, fps: float | None) -> Footage:
@@ -58,9 +59,11 @@ def open_pictures(path: str, fps: float | None) -> Footage:
 
 
 def _pictures_of(path: str) -> list[str]:
+    from glob import glob
+
     if os.path.isdir(path):
         found = [entry.path for entry in os.scandir(path)]
-    elif has_magic(path):
+    elif _MAGIC.search(path):
         found = glob(path)
     else:
         folder, name = os.path.split(path)

@@ -53,7 +53,7 @@ class AvEncoder:
         self._name, self._fps, self._form = name, fps, form
         self._codec = CODECS.get(codec, Codec(codec, {}, setting="")) if codec else form.codec
         self._quality, self._sound = quality, sound if form.sound else None
-        self._last = -1
+        self._tick, self._last = Fraction(1, form.clock), -1
         self._stream: Any = None
         self._soundtrack: Soundtrack | None = None
         self._palettes = Palettes() if form.pixels == "pal8" else None
@@ -68,7 +68,7 @@ class AvEncoder:
         with self._writing():
             if self._stream is None:
                 self._start(img)
-            self._last = max(round(seconds / self._form.clock), self._last + 1)
+            self._last = max(round(seconds * self._form.clock), self._last + 1)
             self._encode(self._frame(img))
             if self._soundtrack:
                 self._soundtrack.until(seconds)
@@ -87,7 +87,7 @@ class AvEncoder:
         stream.width, stream.height = width, height
         stream.options = self._codec.options_for(self._quality)
         stream.bit_rate = self._codec.bit_rate(self._quality, width * height * self._fps)
-        stream.codec_context.time_base = stream.time_base = form.clock
+        stream.codec_context.time_base = stream.time_base = self._tick
         self._stream = stream
         if self._sound:
             self._soundtrack = Soundtrack(self._container, self._sound, form)
@@ -107,7 +107,7 @@ class AvEncoder:
                 frame = self._reformatter.reformat(
                     frame, format=stream.pix_fmt, dst_colorspace=_BT709, dst_color_range=_LIMITED
                 )
-        frame.pts, frame.time_base = self._last, self._form.clock
+        frame.pts, frame.time_base = self._last, self._tick
         return frame
 
     def _encode(self, frame: Any) -> None:
@@ -126,7 +126,7 @@ class AvEncoder:
             raise OutputError(f"cannot write {self._name}: there was no frame")
         with self._writing():
             if self._soundtrack:
-                self._soundtrack.until(float(self._last * self._form.clock) + 1 / self._fps)
+                self._soundtrack.until(float(self._last * self._tick) + 1 / self._fps)
             self._encode(None)
             self._container.close()
 

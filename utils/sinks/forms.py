@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 
-# Seconds; the times of usual rates are whole numbers of it, and MPEG-4 can have no more.
-CLOCK = Fraction(1, 60_000)
+# Ticks of a second; usual rates have whole numbers of them, and MPEG-4 can have no more.
+CLOCK = 60_000
 QUALITIES = range(1, 101)
 USUAL = 75  # of these; looks clean
 BITS = 0.1  # for a pixel of usual quality, where an encoder's settings are unknown; 25 double it
@@ -46,7 +45,7 @@ class Form:
 
     container, pixels : its format, without which only OpenCV can write it, and the pixels'; the
         encoder sees those that are not opaque as `clear_pixels`, if it can.
-    clock : the unit of its times, seconds.
+    clock : ticks of a second, in which its times are told.
     settings : of the container.
     sound : the encoder of sound, if it holds any; copied : codecs of sound that it takes over.
     edits : whether it can tell players to skip the beginning of a packet of sound.
@@ -57,7 +56,7 @@ class Form:
     codec: Codec
     pixels: str = "yuv420p"
     clear_pixels: str = ""
-    clock: Fraction = CLOCK
+    clock: int = CLOCK
     settings: tuple[tuple[str, str], ...] = ()
     sound: str = ""
     copied: tuple[str, ...] = ()
@@ -96,7 +95,7 @@ FORMS = {
     ".webm": Form("webm", VP9, clear_pixels="yuva420p", settings=_AT_ONCE, sound="libopus",
                   copied=("opus", "vorbis"), fourcc="VP90"),
     ".avi": Form("", Codec("", {}), fourcc="mp4v"),
-    ".gif": Form("gif", Codec("gif", {}), "pal8", clock=Fraction(1, 100)),
+    ".gif": Form("gif", Codec("gif", {}), "pal8", clock=100),
     ".webp": Form("webp", Codec("libwebp_anim", {"quality": "80"}, "quality", (0, 100)),
-                  "bgra", "bgra", clock=Fraction(1, 1000), settings=(("loop", "0"),)),
+                  "bgra", "bgra", clock=1000, settings=(("loop", "0"),)),
 }  # fmt: skip

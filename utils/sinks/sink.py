@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,9 +31,11 @@ class Sink:
     """
 
     def __init__(self, encoder: Encoder) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self.encoder = encoder
         self._thread = ThreadPoolExecutor(1, "encoder")
-        self._waiting: deque[Future[None]] = deque()
+        self._waiting: deque[Any] = deque()
         self._open = True
 
     def write(self, img: np.ndarray, seconds: float) -> None:
