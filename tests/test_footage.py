@@ -106,8 +106,10 @@ def test_a_part_far_into_a_file(tmp_path, video_engine):
         for _ in range(2):
             assert told(footage) == [(150 + i, i / 25) for i in range(5)]
         assert footage.count == 5 and footage.shortfall == ""
-    with pytest.raises(InputError, match="ends before second 9"):
-        open_footage(path, trim=(9.0, None))
+    with open_footage(path, trim=(7.99, None)) as footage:
+        assert footage.count == 1 and told(footage) == [(199, 0)]
+    with pytest.raises(InputError, match="ends before second 8"):
+        open_footage(path, trim=(8.0, None))
 
 
 def test_a_constant_rate_shows_the_frame_of_each_time():

@@ -241,6 +241,17 @@ def test_a_gif_of_many_pictures_keeps_them_all(tmp_path):
 
 
 @needs_av
+def test_a_gif_leaves_out_what_comes_faster_than_its_clock(tmp_path):
+    with WholeFiles() as files, open_sink(tmp_path / "a.gif", 400, files) as sink:
+        for number in range(61):
+            sink.write(marked(number), number / 400)
+    with open_footage(tmp_path / "a.gif") as footage:
+        frames = [(round(100 * frame.seconds), number_of(frame.img)) for frame in footage]
+    assert [tick for tick, _ in frames] == list(range(16))
+    assert all(abs(number - 4 * tick) <= 2 for tick, number in frames)
+
+
+@needs_av
 def test_quality_is_worth_its_bytes(tmp_path):
     for suffix in (".mp4", ".webm", ".webp"):
         sizes = [write(tmp_path / f"a{suffix}", 10, size=(160, 120), quality=quality).stat().st_size

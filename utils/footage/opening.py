@@ -52,10 +52,10 @@ def open_footage(
     """
     footage = _open(os.fspath(path), fps)
     start, end = trim
+    if footage.count is not None and start >= footage.count / footage.fps:
+        raise InputError(f"cannot read {shown(path)}: it ends before second {start:g}")
     if start > 0 or end is not None:
         footage = trimmed(footage, start, end)
-        if footage.count == 0:
-            raise InputError(f"cannot read {shown(path)}: it ends before second {start:g}")
     return footage if fps is None or footage.live else at_rate(footage, fps)
 
 

@@ -25,7 +25,7 @@ def trimmed(footage: Footage, start: float, end: float | None) -> Footage:
     count = footage.count
     if count is not None:
         stop = count if end is None else min(count, round(end * footage.fps))
-        count = max(stop - round(start * footage.fps), 0)
+        count = max(stop - int(start * footage.fps + _SAME), 1)
     return replace(footage, read=read, count=count, sound=sound)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,14 @@ class AvEncoder:
                 self._container.metadata["comment"] = comment
 
     def add(self, img: np.ndarray, seconds: float) -> None:
-        """Append a picture."""
+        """Append a picture, if the clock has ticked since the last one."""
+        tick = round(seconds * self._form.clock)
+        if tick <= self._last:
+            return
+        self._last = tick
         with self._writing():
             if self._stream is None:
                 self._start(img)
-            self._last = max(round(seconds * self._form.clock), self._last + 1)
             self._encode(self._frame(img))
             if self._soundtrack:
                 self._soundtrack.until(seconds)
@@ -134,7 +137,7 @@ class AvEncoder:
         """Let go of the file."""
         if self._soundtrack:
             self._soundtrack.close()
-        with self._writing():
+        with suppress(OutputError), self._writing():
             self._container.close()
 
     @contextmanager
