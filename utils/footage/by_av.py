@@ -75,10 +75,7 @@ def _video_of(container: Any) -> Any:
 
 
 def _is_cover(stream: Any) -> bool:
-    disposition = getattr(stream, "disposition", None)
-    if disposition is not None:
-        return bool(disposition & type(disposition).attached_pic)
-    return stream.frames == 0 and stream.codec_context.name in ("mjpeg", "png")
+    return bool(stream.disposition & type(stream.disposition).attached_pic)
 
 
 def _first_frame(container: Any, stream: Any) -> tuple[int, Any]:
