@@ -96,7 +96,7 @@ def test_frames_are_turned_as_the_file_says(tmp_path, matrix, turned):
 
 @pytest.mark.parametrize(("aspect", "size"), [((4, 3), (128, 72)), ((3, 4), (96, 96)),
                                               ((1, 1), (96, 72))])  # fmt: skip
-def test_pixels_become_square(tmp_path, aspect, size):
+def test_pixels_become_square(tmp_path, video_engine, aspect, size):
     path = encode(tmp_path / "a.mp4", [noise(72, 96)] * 2, sample_aspect_ratio=Fraction(*aspect))
     with open_footage(path) as footage:
         frame = next(iter(footage)).img

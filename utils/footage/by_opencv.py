@@ -32,13 +32,26 @@ def open_video(path: PathLike) -> Footage:
         first = next(_decoded(capture), None)
         if first is None:
             raise InputError(f"cannot read {path}: it holds no frame that OpenCV can decode")
+        size = _size_of_square_pixels(capture, *first.img.shape[1::-1])
         fps = capture.get(cv2.CAP_PROP_FPS)
         fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
         tally = Tally(max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None)
     finally:
         capture.release()
-    reader = _Reader(os.fspath(path), first.img.shape[1::-1], fps, tally)
+    reader = _Reader(os.fspath(path), size, fps, tally)
     return Footage(reader.path, reader.size, fps, reader.read, tally.announced, tally=tally)
+
+
+def _size_of_square_pixels(capture: cv2.VideoCapture, width: int, height: int) -> tuple[int, int]:
+    """The size at which frames of that size look as they should."""
+    across, along = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    if across <= 0 or along <= 0:  # it does not tell
+        return width, height
+    if capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180:
+        across, along = along, across
+    if across > along:
+        return round(width * across / along), height
+    return width, round(height * along / across)
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class _Reader:
     ) -> Generator[Frame, None, None]:
         """A frame, after as many copies as were lost since `last`."""
         img = decoded.img
-        if img.shape[1::-1] != self.size:  # some cameras change it while they record
+        if img.shape[1::-1] != self.size:  # which changes in some files, too
             img = cv2.resize(img, self.size)
         self.tally.damaged += decoded.lost
         for place in range(1, decoded.lost + 2):
