@@ -21,11 +21,13 @@ class Look:
     alpha : opacity of the 3d mask over the picture, 0 to 1.
     over_picture : whether masks, depth and pncc are drawn over the picture or on black.
     photo_eyes : whether a photo's eyes take part, or stay as they are, say behind glasses.
+    photo_in_panel : whether the panel shows the photo, too.
     """
 
     alpha: float = 0.6
     over_picture: bool = True
     photo_eyes: bool = True
+    photo_in_panel: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:

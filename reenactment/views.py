@@ -172,39 +172,63 @@ def _vertices(scene: Scene, _: Look, out: np.ndarray | None) -> np.ndarray:
     return canvas
 
 
-def _panel(scene: Scene, *_: Any) -> np.ndarray:
-    """A row for every target: the masks of source, target and result, each in a labelled square."""
+def _panel(scene: Scene, look: Look, _: np.ndarray | None) -> np.ndarray:
+    """A row for every target: the masks of source, target and result, each in a labelled square,
+    and the photo, where it is wanted."""
+    photo = _photo(replace(scene, original=None), look, None) if look.photo_in_panel else None
     rows = []
     for driver, targets, results in scene.by_driver():
         source = [_square(scene, driver.face, "source")] if driver.face else []
         for target, result in zip(targets, results):
             shown = (target, "target"), (result, "reenacted")
-            squares = [_square(scene, face, label) for face, label in shown]
-            rows.append(np.concatenate(source + squares, axis=1))
+            squares = [*source, *(_square(scene, face, label) for face, label in shown)]
+            if photo is not None:
+                squares.append(_captioned(_cut_out(photo, scene.dense(result)), "photo"))
+            rows.append(np.concatenate(squares, axis=1))
     return np.concatenate(rows) if rows else np.zeros((0, 0, 3), np.uint8)
 
 
 def _square(scene: Scene, face: Face, label: str) -> np.ndarray:
     """A face's mask on black, scaled to fill a square, over a line of text."""
     vertices = scene.dense(face)
+    scale, shift = _into_square(vertices)
+    moved = vertices * scale
+    moved[:2] += shift[:, None]
+    black = np.zeros((PANEL_SIZE, PANEL_SIZE, 3), np.uint8)
+    return _captioned(render(black, [moved], scene.tddfa.tri, with_bg_flag=False), label)
+
+
+def _into_square(vertices: np.ndarray) -> tuple[float, np.ndarray]:
+    """The scale, and then the shift (2,), pixels, that make vertices (3, N) fill a square."""
     low, high = vertices[:2].min(axis=1), vertices[:2].max(axis=1)
     scale = _PANEL_FILL * PANEL_SIZE / max(float((high - low).max()), 1.0)
-    moved = vertices * scale
-    moved[:2] += PANEL_SIZE / 2 - scale * (low + high)[:, None] / 2
-    black = np.zeros((PANEL_SIZE, PANEL_SIZE, 3), np.uint8)
-    mask = render(black, [moved], scene.tddfa.tri, with_bg_flag=False)
+    return scale, PANEL_SIZE / 2 - scale * (low + high) / 2
+
+
+def _cut_out(img: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """The part of a picture that shows a face (3, N), as its mask lies in a square."""
+    scale, shift = _into_square(vertices)
+    smaller = min(scale, 1.0)
+    if smaller < 1:
+        size = [max(1, round(smaller * side)) for side in (img.shape[1], img.shape[0])]
+        img = cv2.resize(img, size, interpolation=cv2.INTER_AREA)
+    matrix = np.column_stack([scale / smaller * np.eye(2), shift])
+    return cv2.warpAffine(img, matrix, (PANEL_SIZE, PANEL_SIZE), flags=cv2.INTER_CUBIC)
+
+
+def _captioned(square: np.ndarray, label: str) -> np.ndarray:
     caption = np.zeros((_LABEL_HEIGHT, PANEL_SIZE, 3), np.uint8)
     font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.8
     (width, _), _ = cv2.getTextSize(label, font, size, 1)
     origin = ((PANEL_SIZE - width) // 2, _LABEL_HEIGHT - 12)
     cv2.putText(caption, label, origin, font, size, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.concatenate([mask, caption])
+    return np.concatenate([square, caption])
 
 
 VIEWS = {
     "3d": View("the lit mask over the target", _mask),
     "photo": View("the target's own picture, with the new expression", _photo, PHOTO),
-    "panel": View("masks of source, target and result side by side", _panel),
+    "panel": View("masks of source, target and result side by side, and a photo made, too", _panel),
     "mask": View(
         "the mask alone on a transparent picture",
         lambda s, *_: render_mask(s.img, s.after, s.tddfa.tri),

@@ -157,6 +157,21 @@ def test_panel_has_a_row_per_face(scene):
     assert np.array_equal(without_source, panel[:, PANEL_SIZE:])
 
 
+def test_panel_shows_the_photo_where_it_is_wanted(scene, monkeypatch):
+    """As large as the mask beside it, and about the same middle."""
+    photo = np.full_like(scene.img, 40)
+    for k, vertices in enumerate(scene.after):
+        middle = np.rint((vertices[:2].min(axis=1) + vertices[:2].max(axis=1)) / 2).astype(int)
+        cv2.circle(photo, (int(middle[0]), int(middle[1])), 2, (0, 90, 120 + 60 * k), -1)
+    monkeypatch.setattr("reenactment.views._photo", lambda *_: photo)
+    plain, panel = (VIEWS["panel"].compose(scene, Look(photo_in_panel=p)) for p in (False, True))
+    assert np.array_equal(panel[:, : plain.shape[1]], plain)
+    column = panel[:, plain.shape[1] :].reshape(len(scene.after), -1, PANEL_SIZE, 3)
+    for k, square in enumerate(column):
+        shown = square[PANEL_SIZE // 2, PANEL_SIZE // 2].astype(int)
+        assert np.abs(shown - [0, 90, 120 + 60 * k]).max() <= 4
+
+
 def square(x0, x1, z=0.0):
     """A flat square, vertices (3, 4), and its triangles."""
     vertices = np.array([[x0, x1, x0, x1], [x0, x0, x1, x1], [z] * 4], np.float32)
