@@ -212,6 +212,13 @@ def test_the_field_is_nought_at_the_pictures_border(photographer, bfm):
     assert np.abs(moves).max() > 2
 
 
+def test_where_all_is_kept_nothing_moves(photographer, bfm):
+    before, after = heads(photographer, posed(), posed(expression(bfm, 5)))
+    with np.errstate(all="raise", under="ignore"):
+        field = displacement(before, after, SIZE, np.ones(SIZE, bool))
+    assert not field.known.any() and not field.moves.any()
+
+
 def near_edge(bfm: BFMModel, part: str) -> np.ndarray:
     """Some vertices a few mm from an edge of a lip, or of a lid of the eye on the left."""
     topology, x = bfm.topology, bfm.u[::3, 0] / 1000

@@ -164,7 +164,7 @@ def _solved(
     block.of(values)[:] = cv2.resize(own, to, interpolation=cv2.INTER_AREA)
     given = share > 0.6
     ring = cv2.distanceTransform((share < 0.3).astype(np.uint8), cv2.DIST_L2, 3)
-    outside = ring * cell > _MARGIN * size
+    outside = ring > _MARGIN * size / cell
     outside[[0, -1]] = outside[:, [0, -1]] = True
     if still is not None:
         outside |= still.reshape(grid.height, cell, grid.width, cell).any(axis=(1, 3))
