@@ -15,12 +15,13 @@ from typing import Any, TextIO
 
 from reenactment.param_file import is_param_file
 from utils.errors import InputError, UsageError
-from utils.image import SUFFIXES
+from utils.footage import SUFFIXES as VIDEOS
+from utils.image import SUFFIXES as PICTURES
 from utils.io import one_line
 
 STDIN = "-"
 _PARQUET_BATCH = 1024  # rows
-_PICTURES = {*SUFFIXES, ".heic", ".heif"}
+_INPUTS = {*PICTURES, ".heic", ".heif", *VIDEOS}
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,11 @@ def matching(pattern: str) -> list[str]:
     else:
         found = sorted(glob.glob(pattern, recursive=True))
     if not found:
-        raise UsageError(f"{pattern} matches no picture")
+        raise UsageError(f"{pattern} matches no picture or video")
     return found
 
 
 def _looks_usable(name: str) -> bool:
-    """Whether a file of a folder is meant: a picture or a parameter file, and not hidden."""
+    """Whether a file of a folder is meant: a picture, a video or parameters, and not hidden."""
     hidden = os.path.basename(name).startswith(".")
-    return not hidden and (Path(name).suffix.lower() in _PICTURES or is_param_file(name))
+    return not hidden and (Path(name).suffix.lower() in _INPUTS or is_param_file(name))

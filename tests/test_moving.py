@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -124,6 +125,15 @@ def test_batches_take_what_moves(reenactor, clips, tmp_path):
     assert len(entries[2]["outputs"]) == len(TIMES)
     assert len(played(tmp_path / "a.mp4")) == len(played(tmp_path / "b.gif")) == len(TIMES)
     assert reenact("--batch", rows, "--workers", 1, "--resume") == 1
+
+
+def test_pairs_take_videos_of_folders(reenactor, clips, tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.mp4").write_bytes(Path(clips["one"]).read_bytes())
+    options = ("--pairs", "one-to-many", "--workers", 1, "-o", out)
+    assert reenact("-s", CALM, "-t", folder, *options) == 0
+    assert len(played(out / "1_grace_hopper_to_a_3d.mp4")) == len(TIMES)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json"])
