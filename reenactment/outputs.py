@@ -9,7 +9,6 @@ from pathlib import Path
 from string import Formatter
 
 from reenactment.parts import is_numbered
-from reenactment.track_file import is_track_file
 from reenactment.views import VIEWS
 from reenactment.weights import is_weights_file
 from utils.errors import UsageError
@@ -47,6 +46,15 @@ def parse_kinds(groups: Iterable[Iterable[str]] | None, moving: bool = False) ->
     return list(kinds)
 
 
+def is_track(path: str) -> bool:
+    """Whether a file holds people through time, and not parameters, weights or a picture."""
+    if not VIEWS["track"].medium.holds(path, True):
+        return False
+    from reenactment.track_file import is_track_file
+
+    return is_track_file(path)
+
+
 def is_moving(
     source: str | None, target: str, output_fp: str | None, steps: bool, moment: bool
 ) -> bool:
@@ -65,7 +73,7 @@ def is_moving(
     """
     if is_footage(target):
         return True
-    filmed = source is not None and (is_footage(source) or is_track_file(source))
+    filmed = source is not None and (is_footage(source) or is_track(source))
     if output_fp is None or names_folder(output_fp):
         return filmed and not moment
     timed = (filmed or (source is not None and is_weights_file(source))) and not moment

@@ -1,21 +1,23 @@
-"""What gives an expression at any moment: a picture, a file of numbers, footage, a camera."""
+"""What gives an expression at any moment, who drives whom, and what gets it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from reenactment.faces import Face
 from reenactment.scene import Driver
-from reenactment.track import Track, rest_of
 from utils.errors import NoFaceError
-from utils.footage import Footage, Frame, Sound
+from utils.footage import Frame, Sound
+from utils.metadata import Metadata
 
+STILL_FPS = 25.0  # of what is made of pictures alone
 Find = Callable[[Frame], Sequence[Face]]
+# (frames, how many there may be, what is done with them) to the frames, while somebody looks on
+Watch = Callable[[Iterable[Frame], "int | None", str], Iterable[Frame]]
 
 
 class Performance(Protocol):
@@ -62,88 +64,6 @@ class Still:
         return self.face
 
 
-class Played:
-    """A `Performance` that is known from its beginning to its end.
-
-    Parameters
-    ----------
-    times : of all its frames, those without a face, too.
-    footage : what it was seen in; None for what comes from numbers alone.
-    loop : whether it begins again where it ends, or holds its last expression.
-    """
-
-    def __init__(
-        self, track: Track, times: Sequence[float], footage: Footage | None, loop: bool
-    ) -> None:
-        self._track, self._footage, self._loop = track, footage, loop
-        self.times = times
-        self._frames: Iterator[Frame] = iter(())
-        self._frame: Frame | None = None
-        self.fps = footage.fps if footage else None
-        self.sound = footage.sound if footage else None
-
-    def at(self, seconds: float) -> Driver:
-        """The expression between two frames, on the face of the nearer one."""
-        face = self._track.at(seconds, self._loop)
-        return Driver(face, lambda: self._seen(face.frame.number))
-
-    def rest(self) -> Face:
-        """What the calmest frames show."""
-        return rest_of(self._track)
-
-    def _seen(self, number: int) -> np.ndarray | None:
-        """The picture of a frame; they are read in order, and from the start where it is past."""
-        if self._footage is None:
-            return None
-        if self._frame is None or self._frame.number > number:
-            self._frames = iter(self._footage)
-            self._frame = next(self._frames, None)
-        while self._frame is not None and self._frame.number < number:
-            self._frame = next(self._frames, None) or self._frame._replace(number=number)
-        return None if self._frame is None else self._frame.img
-
-
-class Live:
-    """A `Performance` before a camera; every moment is the newest one."""
-
-    def __init__(self, footage: Footage, find: Find) -> None:
-        self._frames, self._find = iter(footage), find
-        self._frame: Frame | None = None
-        self._last: Driver | None = None
-        self.fps = footage.fps
-        self.sound = None
-
-    @property
-    def times(self) -> Iterator[float]:
-        """The moments of its frames, as long as they come."""
-        for frame in self._frames:
-            self._frame = frame
-            yield frame.seconds
-
-    def at(self, seconds: float) -> Driver:
-        """The face in the frame of `times`, or else in the newest one, or the last that was seen.
-
-        Waits for the first face; raises NoFaceError where none comes.
-        """
-        frame = self._frame or next(self._frames, None)
-        self._frame = None
-        while frame is not None:
-            for face in self._find(frame)[:1]:
-                self._last = Driver(face, partial(np.asarray, frame.img))
-            if self._last:
-                break
-            frame = next(self._frames, None)
-        if self._last is None:
-            raise NoFaceError("the camera has shown no face")
-        return self._last
-
-    def rest(self) -> Face:
-        """What is seen now; raises NoFaceError where nobody is."""
-        face = self.at(0.0).face
-        assert face is not None
-        return face
-
-
 class Cast:
     """Who drives whom.
 
@@ -173,6 +93,12 @@ class Cast:
         check_numbers(pairs.values(), self._people, path)
         return Cast(self._people, self.summary, pairs)
 
+    def stopped(self, at: float) -> Cast:
+        """The same people as they are at a moment."""
+        drivers = {number: person.at(at) for number, person in self._people.items()}
+        people = {number: Still(d.face, d.sight()) for number, d in drivers.items() if d.face}
+        return Cast(people, f"at {at:g} s, {self.summary}", self._pairs)
+
     def at(self, seconds: float, target: int | None) -> Driver:
         """Who drives a target at a moment; the same object to all whom he drives."""
         if not self._people:
@@ -191,3 +117,32 @@ def check_numbers(wanted: Iterable[int], present: Container[int], path: str) -> 
     for number in wanted:
         if number not in present:
             raise NoFaceError(f"there is no face {number} in {path}, which a pair asks for")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What gets an expression.
+
+    name : of the file.
+    frames : one after another; count : how many there may be, if that is known.
+    faces : the faces that are meant, of the frame that came last; `Face.track` numbers them.
+    summary : what was found, in words; found, picked, confidence : as in `Outcome`.
+    fps : of the frames; sound : what is to be heard with them.
+    age : of what a camera sees, gives the seconds since the last frame was taken.
+    metadata, original : of a file that is to be changed as a whole, what it has besides pixels,
+        and what gives these as they are there.
+    """
+
+    name: str
+    frames: Iterable[Frame]
+    faces: Find
+    summary: str
+    found: int
+    picked: tuple[int, ...]
+    confidence: tuple[float, ...]
+    count: int | None = 1
+    fps: float = STILL_FPS
+    sound: Sound | None = None
+    age: Callable[[], float] | None = None
+    metadata: Metadata | None = None
+    original: Callable[[], np.ndarray] | None = None

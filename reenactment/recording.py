@@ -10,8 +10,8 @@ from typing import Any, Union
 from reenactment.job import Job
 from reenactment.param_file import encode_params
 from reenactment.parts import Numbered, Part, Setting, is_numbered
+from reenactment.performance import Target
 from reenactment.scene import Scene
-from reenactment.stage import Target
 from reenactment.views import VIEWS, Medium
 from utils.footage import Frame
 from utils.io import WholeFiles, write_all

@@ -13,7 +13,6 @@ import numpy as np
 from reenactment.faces import Face
 from reenactment.parts import Film, Numbered, Part, Rows, Setting, is_numbered
 from reenactment.scene import Driver, Look, Scene
-from reenactment.track import tracks_of
 from reenactment.weights import describe, encode_csv, encode_json, facs
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
@@ -88,6 +87,7 @@ def _comment_on_photos() -> str:
 
 
 def _encode_track(faces: Sequence[Face], suffix: str, *_: Any, **__: Any) -> bytes:
+    from reenactment.track import tracks_of
     from reenactment.track_file import encode_tracks
 
     return encode_tracks(suffix.lower(), tracks_of(faces))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from reenactment.faces import Face, FrameInfo
-from reenactment.performance import Cast, Live, Played, Still
+from reenactment.moving import Live, Played
+from reenactment.performance import Cast, Still
 from reenactment.track import Track
 from utils.errors import NoFaceError
 from utils.footage import Frame
