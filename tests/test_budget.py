@@ -107,7 +107,8 @@ def allocated(function):
 )
 def test_video_frames_are_not_copied(models, opt, frames):
     frame, annotate = scene((2560, 1440), 400), Annotator(models, opt)
-    assert allocated(lambda: annotate(frame)) < frames * frame.nbytes
+    clean = iter([frame, frame.copy()])  # a face that is drawn over may be lost
+    assert allocated(lambda: annotate(next(clean))) < frames * frame.nbytes
 
 
 def test_an_overlay_copies_the_picture_once(models):
