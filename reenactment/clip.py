@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utils.errors import UsageError
+from utils.footage.frames import MAX_FPS
+from utils.sinks.forms import QUALITIES
 
 OSC_PORT = 39539  # where VMC's receivers listen
 SOUNDS = ("auto", "target", "source", "none")
-_RATES = 1000.0
-_QUALITIES = range(1, 101)
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Clip:
         start, end = self.trim
         if not 0 <= start < (float("inf") if end is None else end):
             raise UsageError(f"trim: expected 0 <= START < END, got {start:g} and {end}")
-        if self.fps is not None and not 0 < self.fps <= _RATES:
-            raise UsageError(f"fps: expected up to {_RATES:g} frames a second, got {self.fps:g}")
+        if self.fps is not None and not 0 < self.fps <= MAX_FPS:
+            raise UsageError(f"fps: expected up to {MAX_FPS:g} frames a second, got {self.fps:g}")
         if self.sound not in SOUNDS:
             raise UsageError(f"audio: expected {', '.join(SOUNDS)}, got {self.sound!r}")
         if not 0 <= self.smooth <= 1:
             raise UsageError(f"smooth: expected 0 to 1, got {self.smooth:g}")
-        if self.quality is not None and self.quality not in _QUALITIES:
+        if self.quality is not None and self.quality not in QUALITIES:
             raise UsageError(f"video_quality: expected 1 to 100, got {self.quality}")
