@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ from reenactment import VIEWS, Face, Look, Reenactor, Scene
 from reenactment.options import Parser, add_model_options, model_config, run_program
 from reenactment.outputs import check_outputs, names_folder
 from reenactment.tracking import Tracker
-from utils.console import Forgiving, say
+from utils.console import Teller
 from utils.errors import NoFaceError
-from utils.footage import Footage, open_footage
+from utils.footage import Frame, open_footage
 from utils.io import WholeFiles
 from utils.sinks import Sink, check_sink, open_sink
 from utils.sinks.forms import FORMS
@@ -84,20 +84,21 @@ def output_path(args: argparse.Namespace) -> str:
 
 def annotate(args: argparse.Namespace) -> int:
     """Do what the command line asks for; returns the exit code."""
-    config, path = model_config(args), output_path(args)
+    config, path, tell = model_config(args), output_path(args), Teller()
     check_outputs([("--output_fp", path)], [args.video_fp])
     with open_footage(args.video_fp) as footage:  # before the models: it fails faster
         check_sink(path)
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
+        watched = tell.along(footage, footage.count, f"drawing {footage.name}")
         with WholeFiles() as files:
             sink = open_sink(path, footage.fps, files, sound=footage.sound)
-            drawn = draw_all(footage, annotator, sink)
+            drawn = draw_all(watched, footage.name, annotator, sink)
     if footage.shortfall:
-        say(f"warning: {args.video_fp}: {footage.shortfall}", sys.stderr)
+        tell.warn(f"{args.video_fp}: {footage.shortfall}")
     made = f"{path}: {drawn.frames} frames, {drawn.faceless} of them without a face"
     if drawn.stopped:
         raise KeyboardInterrupt(f"stopped before the end; wrote {made}")
-    say(f"wrote {made}")
+    tell(f"wrote {made}")
     return 0
 
 
@@ -109,33 +110,29 @@ class Drawn(NamedTuple):
     stopped: bool
 
 
-def draw_all(footage: Footage, annotator: Annotator, sink: Sink) -> Drawn:
-    """Draw into all frames, or those before the user stops it.
+def draw_all(
+    frames: Iterable[Frame], name: str, annotator: Annotator, sink: Sink
+) -> Drawn:
+    """Draw into all frames of the named video, or those before the user stops it.
 
     Raises
     ------
     NoFaceError : there is no face in any of them; KeyboardInterrupt : nor in those before the stop.
     """
-    from tqdm import tqdm
-
-    frames, faceless, stopped = 0, 0, False
-    with sink, tqdm(
-        total=footage.count, unit=" frames", leave=False, file=Forgiving(sys.stderr),
-        disable=None,  # shown on terminals only
-    ) as progress:
+    count, faceless, stopped = 0, 0, False
+    with sink:
         try:
-            for frame in footage:
+            for frame in frames:
                 before = annotator.faces
                 sink.write(annotator(frame.img), frame.seconds)
-                frames, faceless = frames + 1, faceless + (annotator.faces == before)
-                progress.update()
+                count, faceless = count + 1, faceless + (annotator.faces == before)
         except KeyboardInterrupt:
-            if frames == faceless:
+            if count == faceless:
                 raise
             stopped = True
-        if frames == faceless:
-            raise NoFaceError(f"no face found in any of the {frames} frames of {footage.name}")
-    return Drawn(frames, faceless, stopped)
+        if count == faceless:
+            raise NoFaceError(f"no face found in any of the {count} frames of {name}")
+    return Drawn(count, faceless, stopped)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -41,7 +41,7 @@ class Played:
     ) -> None:
         self._track, self._footage, self._loop = track, footage, loop
         self.times = times
-        self._frames: Iterator[Frame] = iter(())
+        self._frames: Generator[Frame, None, None] | None = None
         self._frame: Frame | None = None
         self.fps = footage.fps if footage else None
         self.sound = footage.sound if footage else None
@@ -59,7 +59,9 @@ class Played:
         """The picture of a frame; they are read in order, and from the start where it is past."""
         if self._footage is None:
             return None
-        if self._frame is None or self._frame.number > number:
+        if self._frames is None or self._frame is None or self._frame.number > number:
+            if self._frames:
+                self._frames.close()  # it may not have come to its end
             self._frames = iter(self._footage)
             self._frame = next(self._frames, None)
         while self._frame is not None and self._frame.number < number:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from reenactment.clip import Clip
 from utils.footage import Sound
+from utils.footage.pictures import NUMBER
 from utils.io import WholeFiles, write_bytes
 from utils.sinks import Sink, open_sink
 
@@ -116,7 +116,7 @@ class Numbered:
 
 def is_numbered(path: str) -> bool:
     """Whether a name is a pattern of numbered ones, such as 'out/%05d.png'."""
-    return re.search(r"%0?\d*d", path) is not None
+    return NUMBER.search(path) is not None
 
 
 def _fitted(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -197,12 +197,14 @@ def tracks_of(faces: Iterable[Face]) -> list[Track]:
     for face in faces:
         drawn = replace(face, expression=face.parts.expression, correction=None)
         people.setdefault(face.track or 1, []).append(drawn)
-    return [Track.of(seen, number, _duration(seen)) for number, seen in sorted(people.items())]
+    return [
+        Track.of(seen, number, duration_of([face.frame.seconds for face in seen]))
+        for number, seen in sorted(people.items())
+    ]
 
 
-def _duration(faces: Sequence[Face]) -> float:
+def duration_of(times: Sequence[float]) -> float:
     """Seconds until the last frame ends, which lasts as long as the others."""
-    times = [face.frame.seconds for face in faces]
     return times[-1] + float(np.median(np.diff(times))) if len(times) > 1 else 0.0
 
 

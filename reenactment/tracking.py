@@ -12,7 +12,7 @@ import numpy as np
 from reenactment.faces import DEFAULT_CHOICE, EVERY, Face, FrameInfo, choose_faces
 from reenactment.linking import UNLIKE, link
 from reenactment.reenactor import Reenactor
-from reenactment.track import SteadyShape, Track, left_to_right
+from reenactment.track import SteadyShape, Track, duration_of, left_to_right
 from utils.errors import NoFaceError
 from utils.footage import Frame
 from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
@@ -259,14 +259,15 @@ def follow(
     ----------
     name : of the video; steady : as in `Tracker`.
     """
-    tracker, times = Tracker(reenactor, EVERY, by_shape=False, steady=steady), [0.0]
+    tracker = Tracker(reenactor, EVERY, by_shape=False, steady=steady)
+    times: list[float] = []
     people: dict[int, list[Face]] = {}
     for img, number, seconds in frames:
         size = img.shape[1], img.shape[0]
         for face in tracker(img, FrameInfo(name, size, number, seconds)):
             people.setdefault(face.track or 0, []).append(face)
         times.append(seconds)
-    duration = times[-1] + float(np.median(np.diff(times[1:]))) if len(times) > 2 else 0.0
+    duration = duration_of(times)
     tracks = [Track.of(faces, number, duration) for number, faces in people.items()]
     return left_to_right(link(tracks, reenactor.tddfa.spread.shape))
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import REPO, needs_av, noise
 
 from utils.errors import InputError
-from utils.footage import Footage, Frame, held, is_footage, open_footage
+from utils.footage import Footage, Frame, is_footage, open_footage
 from utils.footage.frames import AHEAD, DEFAULT_FPS, ahead
 from utils.footage.times import at_rate, trimmed
 from utils.image import write_image
@@ -118,18 +118,6 @@ def test_a_constant_rate_shows_the_frame_of_each_time():
         (5, 0.9),
     ]  # fmt: skip
     assert told(at_rate(plain([0, 0.1, 0.2, 0.3]), 5)) == [(0, 0), (2, 0.2)]
-
-
-def test_a_picture_is_held_for_the_times_of_others():
-    img = noise(30, 40)
-    for times in (TIMES, plain(TIMES)):
-        footage = held(img, "still", times)
-        frames = list(footage)
-        assert [frame.seconds for frame in frames] == TIMES
-        assert (footage.size, footage.count) == ((40, 30), 6)
-        assert all(np.array_equal(frame.img, img) for frame in frames)
-        frames[0].img[:] = 0
-        assert np.array_equal(next(iter(footage)).img, img)
 
 
 # --- the thread that decodes

@@ -12,7 +12,7 @@ from reenactment.moving import Live, Played
 from reenactment.performance import Cast, Still
 from reenactment.track import Track
 from utils.errors import NoFaceError
-from utils.footage import Frame
+from utils.footage import Footage, Frame
 
 ROI = [0.0, 0.0, 120.0, 120.0]
 
@@ -70,6 +70,27 @@ def test_a_shorter_source_holds_or_begins_again():
         driver = played(Tape(5), loop).at(0.6)
         np.testing.assert_allclose(driver.face.expression, number, rtol=1e-5)
         np.testing.assert_array_equal(driver.sight(), picture(number))
+
+
+def test_looping_leaves_no_reader_behind():
+    readers = []
+
+    def read(start):
+        readers.append(True)
+        place = len(readers) - 1
+        try:
+            for number in range(40):
+                yield Frame(picture(number), number, number / 10)
+        finally:
+            readers[place] = False
+
+    with Footage("talk.mp4", (64, 48), 10.0, read) as footage:
+        track = Track.of([a_face(n, n / 10) for n in range(5)], duration=0.5)
+        performance = Played(track, track.seconds.tolist(), footage, loop=True)
+        for moment in range(23):
+            performance.at(moment / 10).sight()
+        assert readers == [False] * 4 + [True]
+    assert not any(readers)
 
 
 def test_pictures_are_read_in_order_and_only_where_looked_at():

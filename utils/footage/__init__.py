@@ -2,6 +2,5 @@
 
 from utils.footage.frames import Footage, Frame, Sound
 from utils.footage.opening import SUFFIXES, is_footage, open_footage
-from utils.footage.times import held
 
-__all__ = ["SUFFIXES", "Footage", "Frame", "Sound", "held", "is_footage", "open_footage"]
+__all__ = ["SUFFIXES", "Footage", "Frame", "Sound", "is_footage", "open_footage"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
@@ -113,7 +113,7 @@ class Footage:
         """What, once the end is reached, has to be said of damaged and missing frames, or ""."""
         return self.tally.shortfall
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Generator[Frame, None, None]:
         frames = self.read(0.0)
         running = frames if self.live else ahead(frames)
         self._running.append(running)

@@ -16,14 +16,14 @@ from utils.image import SUFFIXES, read_image
 from utils.io import shown
 
 _MAGIC = re.compile(r"[*?[]")  # in patterns that the shell knows, too
-_NUMBER = re.compile(r"%0?(\d*)d")
+NUMBER = re.compile(r"%0?(\d*)d")  # in patterns of numbered files
 
 
 def names_pictures(path: str) -> bool:
     """Whether a name is a folder's, a pattern such as 'f/*.png' or 'f/%05d.png'."""
     if os.path.isfile(path):
         return False
-    patterns = _MAGIC.search(path) or _NUMBER.search(Path(path).name)
+    patterns = _MAGIC.search(path) or NUMBER.search(Path(path).name)
     return os.path.isdir(path) or patterns is not None
 
 
@@ -67,7 +67,7 @@ def _pictures_of(path: str) -> list[str]:
         found = glob(path)
     else:
         folder, name = os.path.split(path)
-        before, digits, after = re.split(_NUMBER, name, maxsplit=1)
+        before, digits, after = re.split(NUMBER, name, maxsplit=1)
         numbered = re.compile(f"{re.escape(before)}\\d{{{digits or 1},}}{re.escape(after)}")
         found = [entry.path for entry in os.scandir(folder or ".")
                  if numbered.fullmatch(entry.name)] if os.path.isdir(folder or ".") else []

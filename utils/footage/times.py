@@ -1,13 +1,11 @@
-"""Footage of which the times are changed: a part of it, another rate, a still that lasts."""
+"""Footage of which the times are changed: a part of it, or another rate."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
-import numpy as np
-
-from utils.footage.frames import DEFAULT_FPS, Footage, Frame
+from utils.footage.frames import Footage, Frame
 
 _SAME = 1e-4  # seconds, within which two times are one
 
@@ -81,25 +79,3 @@ def _spaced(frames: Generator[Frame, None, None], fps: float) -> Iterator[Frame]
         last = frame.seconds
     if shown is not None and (number - 0.5) / fps < last:
         yield Frame(shown, number, number / fps)
-
-
-def held(
-    img: np.ndarray, name: str, times: Footage | Iterable[float], fps: float = DEFAULT_FPS
-) -> Footage:
-    """A still picture (H, W, 3) uint8 BGR that lasts for the times of another footage.
-
-    times : that footage, or the seconds of its frames, at `fps` on average.
-    """
-    seconds = times if isinstance(times, Footage) else list(times)
-
-    def read(start: float) -> Generator[Frame, None, None]:
-        moments = (
-            (frame.seconds for frame in seconds) if isinstance(seconds, Footage) else seconds
-        )
-        for number, moment in enumerate(moments):
-            yield Frame(img.copy(), number, moment)
-
-    size = (img.shape[1], img.shape[0])
-    if isinstance(seconds, Footage):
-        return Footage(name, size, seconds.fps, read, seconds.count, live=seconds.live)
-    return Footage(name, size, fps, read, len(seconds))
