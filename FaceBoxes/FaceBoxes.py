@@ -113,6 +113,14 @@ class FaceBoxes:
         with timed("FaceBoxes", shown=self.timer_flag):
             return self._detect(as_bgr(img)).tolist()
 
+    def glance(self, img: np.ndarray) -> list[list[float]]:
+        """The same in a small copy of a large picture, which takes a third of the time.
+
+        Faces that are small in the picture are missed.
+        """
+        img = as_bgr(img)
+        return self._look(img, shrink_factor(img.shape, FIRST_FRAME), self.min_score).tolist()
+
     def _detect(self, img: np.ndarray) -> np.ndarray:
         """Boxes and scores (k, 5) of the faces, best first."""
         scale = shrink_factor(img.shape, FULL_FRAME)

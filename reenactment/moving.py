@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
+import cv2
 import numpy as np
 
 from reenactment.faces import Face, FrameInfo
@@ -111,11 +112,12 @@ class Live:
 
 
 class Moving:
-    """Opens what moves of a job; `close` closes it."""
+    """Opens what moves of a job; `close` closes it. Meanwhile OpenCV does with one thread."""
 
     def __init__(self, reenactor: Reenactor, job: Job, watch: Watch) -> None:
         self._reenactor, self._job, self._watch = reenactor, job, watch
         self._opened = ExitStack()
+        self._opened.enter_context(_opencv_in_one_thread())
         self._footages: list[Footage] = []
 
     def close(self) -> None:
@@ -248,6 +250,17 @@ def told_tracks(chosen: Sequence[Track], people: int, choice: str) -> str:
     """Which of the people of footage were picked, in words."""
     numbers = ", ".join(str(track.number) for track in chosen)
     return f"person {numbers} of {people} from the left ({choice})"
+
+
+@contextmanager
+def _opencv_in_one_thread() -> Iterator[None]:
+    """Decoder, network and encoder fill the processors; more threads would be in their way."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _blank(size: tuple[int, int], times: Sequence[float]) -> Iterator[Frame]:

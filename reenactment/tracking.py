@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from reenactment.faces import DEFAULT_CHOICE, EVERY, Face, FrameInfo, choose_faces
+from reenactment.faces import DEFAULT_CHOICE, EVERY, Box, Face, FrameInfo, choose_faces
 from reenactment.linking import UNLIKE, link
 from reenactment.reenactor import Reenactor
 from reenactment.track import SteadyShape, Track, duration_of, left_to_right
@@ -37,6 +37,7 @@ _UNLIKE_IN_PLACE = 0.4
 _SOMEBODY_ELSE = 1.0  # how unlike nobody gets to be from one frame to the next
 _FRESH = 10  # frames after which a place is no place of a person any more
 _LONGEST_WAIT = 10  # frames between searches for people who come later
+_THOROUGH = 4  # the first of so many of these searches sees all of the frame's pixels
 _THUMBNAIL = (32, 18)
 _CUT = 20.0  # mean difference of two frames' thumbnails, of 255, that makes a new scene
 
@@ -106,7 +107,7 @@ class Tracker:
         self._here: list[_Person] = []
         self._thumbnail: np.ndarray | None = None
         self._now = 0  # number of the frame
-        self._wait, self._next_search = 1, 0
+        self._wait, self._next_search, self._searches = 1, 0, 0
 
     def __call__(self, img: np.ndarray, frame: FrameInfo | None = None) -> list[Face]:
         """The faces in the next frame, (H, W, 3) uint8 BGR, by their numbers, `Face.track`."""
@@ -114,8 +115,10 @@ class Tracker:
         cut = self._is_cut(img)
         followed = [] if cut else self._follow(img, frame)
         missed = len(followed) < len(self._here)
-        if missed or not followed or self._is_time():
-            followed += self._find(img, frame, followed, cut)
+        if missed or not followed:
+            followed += self._find(self._reenactor.detect(img), img, frame, followed, cut)
+        elif self._is_time():
+            followed += self._find(self._latecomers(img), img, frame, followed, cut)
         self._here = sorted(followed, key=lambda person: person.number)
         return [replace(person.seen.face, track=person.number) for person in self._here]
 
@@ -130,6 +133,12 @@ class Tracker:
 
     def _is_time(self) -> bool:
         return self._choice == EVERY and self._now >= self._next_search
+
+    def _latecomers(self, img: np.ndarray) -> list[Box]:
+        """Where somebody may have come; those who are small in the frame are found later."""
+        self._searches += 1
+        thorough = self._searches % _THOROUGH == 1
+        return (self._reenactor.detect if thorough else self._reenactor.glance)(img)
 
     def _follow(self, img: np.ndarray, frame: FrameInfo) -> list[_Person]:
         """Those of the previous frame whose faces still are near their places."""
@@ -159,13 +168,15 @@ class Tracker:
         return error < SURE_ERROR
 
     def _find(
-        self, img: np.ndarray, frame: FrameInfo, followed: Sequence[_Person], cut: bool
+        self,
+        boxes: Sequence[Box],
+        img: np.ndarray,
+        frame: FrameInfo,
+        followed: Sequence[_Person],
+        cut: bool,
     ) -> list[_Person]:
-        """Those who are in the frame besides the followed, known or new."""
-        boxes = [
-            box for box in self._reenactor.detect(img)
-            if _is_free(parse_roi_box_from_bbox(box), followed)
-        ]  # fmt: skip
+        """Those who are in the frame's boxes besides the followed, known or new."""
+        boxes = [box for box in boxes if _is_free(parse_roi_box_from_bbox(box), followed)]
         found = [
             seen for seen in self._settle(img, self._regress(img, frame, boxes, "box"))
             if (seen.face.error or 0) < LOST_ERROR and _is_free(seen.roi_box, followed)
