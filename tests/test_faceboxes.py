@@ -261,6 +261,15 @@ def test_second_looks(scores, fast, widths):
     assert np.array_equal(img, before)
 
 
+@pytest.mark.parametrize("score, found", [(0.9, 1), (0.4, 0)])
+def test_a_glance_looks_but_once(score, found):
+    detector = FaceBoxes(weights_fp=OURS)
+    detector.net = Seer({640: score})
+    boxes = detector.glance(noise(720, 1280))
+    assert [batch.shape[3] for batch in detector.net.batches] == [640]
+    assert len(boxes) == found and all(box[2] > 640 for box in boxes)  # of the whole picture
+
+
 @pytest.mark.parametrize("fast", [False, True])
 @pytest.mark.parametrize("min_score, found", [(0.3, 1), (0.8, 0), (0.95, 0)])
 def test_what_is_a_face_is_for_the_caller_to_say(fast, min_score, found):

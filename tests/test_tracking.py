@@ -32,7 +32,7 @@ class Spots:
 
     def __init__(self, told_error=None):
         self.told_error = told_error
-        self.searches = self.confirmations = 0
+        self.searches = self.glances = self.confirmations = 0
         self.batches = []
         self.tddfa = SimpleNamespace(spread=SimpleNamespace(shape=np.full(1, 40.0)))
 
@@ -45,6 +45,12 @@ class Spots:
         found = sorted(zip(stats[1:, 4].tolist(), centers[1:].tolist()), reverse=True)
         # the boxes differ in size as the spots do
         return [[x - 30, y - 30, x + 30, y + 22 + area / 25, 0.9] for area, (x, y) in found]
+
+    SMALL = 110  # pixels of a spot that is not seen at a glance
+
+    def glance(self, img):
+        self.glances += 1
+        return [box for box in self.detect(img) if 25 * (box[3] - box[1] - 52) > self.SMALL]
 
     def regress(self, img, places, frame, crop_policy):
         self.batches.append(len(places))
@@ -176,6 +182,18 @@ def test_people_who_come_later_are_found_within_ten_frames():
     seen = track(spots, frames, "all")
     assert seen[29] == {1: (60, 100)} and seen[39] == {1: (60, 100), 2: (200, 100)}
     assert spots.searches <= 10
+
+
+def test_who_is_small_and_comes_later_is_found_within_forty_frames():
+    large, small = (60, 100), (200, 100)
+    with_small = spot_frame(large, small)
+    cv2.circle(with_small, small, 8, (0, 0, 0), -1)
+    cv2.circle(with_small, small, 5, (255, 255, 150), -1)
+    spots = Spots(sure)
+    seen = track(spots, [spot_frame(large)] * 30 + [with_small] * 40, "all")
+    found = [2 in people for people in seen]
+    assert found == sorted(found) and found[-1] and not found[40]
+    assert 0 < spots.searches - spots.glances < spots.glances
 
 
 def test_two_tracks_never_follow_one_face():
