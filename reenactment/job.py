@@ -26,6 +26,7 @@ from reenactment.transfer import Transfer
 from reenactment.views import VIEWS
 from utils.errors import UsageError
 from utils.footage import is_footage
+from utils.io import check_near
 from utils.sinks import check_sink, is_sink
 
 AUTO = "auto"  # the neutral face that a moving source shows by itself
@@ -136,12 +137,13 @@ class Job:
 
         Raises
         ------
-        UsageError : the former; OutputError : an encoder is missing.
+        UsageError : the former; OutputError : an encoder is missing, or what moves has a URL.
         """
         inputs = [path for path in (self.source, self.target, self.neutral) if path]
         check_outputs(self.files(), inputs)
-        for path in self.outputs.values() if self.moving else ():
-            if path and is_sink(path):
+        for _, path in self.files() if self.moving else ():
+            check_near(path)
+            if is_sink(path):
                 check_sink(path, self.clip.encoder)
 
     def _can_hold_params(self, path: str) -> bool:

@@ -12,8 +12,9 @@ import face_reenactment
 from batch.ledger import describe, intact
 from bfm.bfm import PROVISIONED_MODEL
 from utils.errors import InputError, OutputError
+from utils.footage import open_footage
 from utils.image import read_image
-from utils.io import read_bytes, write_all
+from utils.io import WholeFiles, read_bytes, write_all
 from utils.remote import is_url
 
 INPUTS = REPO / "examples" / "inputs"
@@ -96,3 +97,21 @@ def test_the_program_reads_and_writes_urls(memory, tmp_path):
     replay = ["-s", "memory://out/p.json", "-t", near[3], "-o", str(tmp_path / "again.png")]
     assert face_reenactment.main(replay) == 0
     assert np.array_equal(read_image(tmp_path / "again.png"), same[0])
+
+
+@pytest.mark.parametrize("name", ["http://a/b.mp4", "camera:http://a/b.mp4", "s3://a/b.mkv"])
+def test_footage_from_afar_is_refused(name):
+    with pytest.raises(InputError, match=r"cannot read \w+://a/b.*: .*; download it"):
+        open_footage(name)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "json", "%03d.png"])
+def test_what_moves_goes_to_no_url(tmp_path, monkeypatch, capsys, ending):
+    monkeypatch.chdir(tmp_path)
+    far, kind = f"memory://a.{ending}", "arkit" if ending == "json" else "3d"
+    args = ["-s", INPUTS / "greeting.csv", "-t", INPUTS / "mona_lisa.jpg", "--opt", kind, "-o", far]
+    assert face_reenactment.main([*map(str, args)]) == 6
+    assert capsys.readouterr().err.startswith(f"error: cannot write {far}: ")
+    with pytest.raises(OutputError), WholeFiles() as files:
+        files.new(far)
+    assert not list(tmp_path.iterdir())

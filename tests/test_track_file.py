@@ -145,6 +145,14 @@ def test_other_files_are_told_apart(tmp_path):
     assert is_param_file(path) and not is_weights_file(path)
 
 
+def test_a_track_is_told_by_what_it_says_alone(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.json", make_track())
+    content = json.loads(path.read_bytes())
+    path.write_text(json.dumps(dict(reversed(content.items())), indent=2))
+    monkeypatch.setattr(json, "loads", None)  # nothing is parsed twice
+    assert is_track_file(path)
+
+
 def damaged(change):
     """The JSON of a good file after `change` of its track, as bytes."""
 
@@ -207,6 +215,7 @@ def test_damaged_json(tmp_path, make):
         lambda text: "\n".join(text.splitlines()[:1]),  # no rows
         lambda text: "a,b\n1,2",  # another table
         lambda text: text.replace("number,", "n,"),  # nobody has a number
+        lambda text: text + "1" * 200_000,  # longer than a field may be
     ],
 )
 def test_damaged_csv(tmp_path, change):

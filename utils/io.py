@@ -230,6 +230,7 @@ class WholeFiles:
 
     def new(self, path: PathLike) -> Path:
         """An empty file of a temporary name beside `path`, with its ending; folders are created."""
+        check_near(path)
         try:
             target = Path(os.path.realpath(path))  # a link keeps pointing where it points
         except ValueError as error:
@@ -290,6 +291,13 @@ class Leftovers:
         for leftover in self._folders[target.parent].pop(_name_key(target), ()):
             with suppress(OSError):
                 leftover.unlink()
+
+
+def check_near(path: PathLike) -> None:
+    """Raises OutputError for the URL of what is written bit by bit, which needs a file."""
+    if is_url(path):
+        raise OutputError(f"cannot write {shown(path)}: what moves goes to files of this machine; "
+                          "name one, and upload it then")
 
 
 def _name_key(target: Path) -> str:

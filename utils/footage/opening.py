@@ -77,6 +77,9 @@ def _open(name: str, fps: float | None) -> Footage:
 
 def _check_readable(name: str) -> None:
     """Find out what libraries do not tell; raises InputError."""
+    if is_url(name):
+        raise InputError(f"cannot read {shown(name)}: what moves is read from files of this "
+                         "machine; download it, and name the file")
     try:
         if stat.S_ISFIFO(os.stat(name).st_mode):
             raise InputError(f"cannot read {name}: a video has to be a file, and this is a pipe")
