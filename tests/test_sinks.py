@@ -271,6 +271,19 @@ def test_another_encoder(tmp_path):
             check_sink(tmp_path / "b.mp4", name)
 
 
+@needs_av
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_shortest_clips_can_be_h265(tmp_path, count):
+    import av
+
+    if "libx265" not in av.codec.codecs_available:
+        pytest.skip("this FFmpeg has no libx265")
+    for number in range(8):  # left to itself it fails every other time
+        path = write(tmp_path / f"{number}.mp4", count, encoder="libx265")
+        with open_footage(path) as footage:
+            assert len(list(footage)) == count
+
+
 # --- files
 
 

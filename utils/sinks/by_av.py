@@ -53,7 +53,7 @@ class AvEncoder:
         self._name, self._fps, self._form = name, fps, form
         self._codec = CODECS.get(codec, Codec(codec, {}, setting="")) if codec else form.codec
         self._quality, self._sound = quality, sound if form.sound else None
-        self._tick, self._last = Fraction(1, form.clock), -1
+        self._tick, self._first, self._last = Fraction(1, form.clock), -1, -1
         self._stream: Any = None
         self._soundtrack: Soundtrack | None = None
         self._palettes = Palettes() if form.pixels == "pal8" else None
@@ -91,7 +91,7 @@ class AvEncoder:
         stream.options = self._codec.options_for(self._quality)
         stream.bit_rate = self._codec.bit_rate(self._quality, width * height * self._fps)
         stream.codec_context.time_base = stream.time_base = self._tick
-        self._stream = stream
+        self._stream, self._first = stream, self._last
         if self._sound:
             self._soundtrack = Soundtrack(self._container, self._sound, form)
 
@@ -120,6 +120,8 @@ class AvEncoder:
             frames = self._palettes.painted(frame)
         for ready in frames:
             for packet in self._stream.encode(ready):
+                if ready is None and self._first == self._last:
+                    packet.dts = packet.pts  # x265 counts back from a second frame that never came
                 packet.duration = packet.duration or round(1 / (self._fps * packet.time_base))
                 self._container.mux(packet)
 

@@ -71,7 +71,8 @@ _REALTIME = {"deadline": "realtime", "lag-in-frames": "0"}
 VP9 = Codec("libvpx-vp9", {**_REALTIME, "cpu-used": "7", "row-mt": "1", "crf": "30", "b": "0"},
             scale=(60, 20))  # fmt: skip
 _OTHERS = (
-    Codec("libx265", {"preset": "superfast", "crf": "24", "x265-params": "log-level=none"}),
+    Codec("libx265", {"preset": "superfast", "crf": "24",
+                      "x265-params": "b-pyramid=0:log-level=none"}),
     Codec("libsvtav1", {"preset": "10", "crf": "32"}, scale=(63, 20)),
     Codec("libvpx", {**_REALTIME, "cpu-used": "8", "crf": "12", "b": "20M"},
           scale=(60, 4)),
