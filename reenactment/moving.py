@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from reenactment.faces import Face, FrameInfo
+from reenactment.following import follow
 from reenactment.job import Job
 from reenactment.performance import Cast, Find, Target, Watch
 from reenactment.reenactor import Reenactor
@@ -19,7 +20,7 @@ from reenactment.scene import Driver
 from reenactment.smoothing import Smoother
 from reenactment.track import Track, choose_tracks, rest_of
 from reenactment.track_file import load_tracks
-from reenactment.tracking import Tracker, follow
+from reenactment.tracking import Tracker
 from reenactment.weights import face_of, load_weights_over_time
 from utils.errors import InputError, NoFaceError
 from utils.footage import Footage, Frame, open_footage
@@ -232,9 +233,12 @@ class Moving:
     def _live_finder(self, footage: Footage, choice: str) -> Find:
         tracker = Tracker(self._reenactor, choice, steady=self._job.clip.smooth > 0)
         smoother = Smoother(self._reenactor, self._job.clip.smooth)
+        least = self._job.min_confidence
 
         def find(frame: Frame) -> Sequence[Face]:
-            return [*map(smoother, tracker(frame.img, _info(footage, frame)))]
+            """Whoever is too uncertain is as if not there."""
+            faces = tracker(frame.img, _info(footage, frame))
+            return [smoother(f) for f in faces if f.confidence is None or f.confidence >= least]
 
         return find
 

@@ -159,7 +159,8 @@ def load_tracks(path: PathLike, layout: ParamLayout) -> list[Track]:
         return [_track(entries, layout) for entries in content["tracks"]]
     except AssetError as error:
         raise InputError(str(error)) from error
-    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError, csv.Error) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, RecursionError,
+            csv.Error) as error:  # fmt: skip
         raise InputError(f"bad track file {path}: {one_line(error)}") from error
 
 

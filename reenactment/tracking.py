@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from reenactment.faces import DEFAULT_CHOICE, EVERY, Box, Face, FrameInfo, choose_faces
-from reenactment.linking import UNLIKE, link
+from reenactment.faces import (
+    DEFAULT_CHOICE,
+    EVERY,
+    HOPELESS_ERROR,
+    Box,
+    Face,
+    FrameInfo,
+    choose_faces,
+)
+from reenactment.linking import UNLIKE
 from reenactment.reenactor import Reenactor
-from reenactment.track import SteadyShape, Track, duration_of, left_to_right
+from reenactment.track import SteadyShape
 from utils.errors import NoFaceError
-from utils.footage import Frame
 from utils.roi import parse_roi_box_from_bbox, parse_roi_box_from_landmark
 
 MIN_ROI_AREA = 2020  # square pixels; 3DDFA_V2 takes a face in a smaller ROI for lost
@@ -24,14 +31,15 @@ SETTLED_IOU = 0.85
 MAX_REGRESSIONS = 3
 CONFIRM_SIZE = 128  # pixels; the detector finds 99% of the faces upright in a crop of this side
 # What the network says of its error, pixels of its crop, where it can tell: below the first a face
-# is there, above the second none; between them the detector has to confirm it.
+# is there, and from there on the detector has to confirm it. Above the second nobody is found; who
+# has been found may turn away, or be covered, up to `HOPELESS_ERROR`.
 SURE_ERROR, LOST_ERROR = 3.0, 7.0
 _RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)  # of the 68 landmarks
 # What the network says of a face depends on where its crop lies, by some 0.2% of the face: a crop
 # that stays takes nine tenths of the trembling from a still face, and errors do not grow.
 HELD_IOU = 0.9
 _SAME_PLACE = 0.3  # IoU of two ROIs that may be of one face
-_SAME_FACE = 0.6  # IoU of two ROIs that are of one face
+SAME_FACE = 0.6  # IoU of two ROIs that are of one face
 # How much more unlike than `UNLIKE` a person may be where the face is at the person's last place.
 _UNLIKE_IN_PLACE = 0.4
 _SOMEBODY_ELSE = 1.0  # how unlike nobody gets to be from one frame to the next
@@ -101,7 +109,7 @@ class Tracker:
     ) -> None:
         self._reenactor = reenactor
         self._choice, self._by_shape = choice, by_shape
-        self._held_iou = HELD_IOU if steady else 1.0
+        self._steady = steady
         self._spread = reenactor.tddfa.spread.shape
         self._people: list[_Person] = []
         self._here: list[_Person] = []
@@ -121,6 +129,23 @@ class Tracker:
             followed += self._find(self._latecomers(img), img, frame, followed, cut)
         self._here = sorted(followed, key=lambda person: person.number)
         return [replace(person.seen.face, track=person.number) for person in self._here]
+
+    def trace(
+        self, face: Face, img: np.ndarray, frames: Iterable[tuple[np.ndarray, FrameInfo]]
+    ) -> Iterator[Face]:
+        """A picture's face in frames that come after it, or before, until it is lost or cut away.
+
+        Nobody else is looked for, and nothing is remembered of it.
+        """
+        tracker = Tracker(self._reenactor, self._choice, steady=self._steady)
+        tracker._is_cut(img)
+        (landmarks,) = self._reenactor.landmarks([face])
+        person = tracker._meet(None, _Seen(face, landmarks))
+        tracker._here = [person]
+        for other, frame in frames:
+            if tracker._is_cut(other) or not tracker._follow(other, frame):
+                return
+            yield replace(person.seen.face, track=face.track)
 
     def _is_cut(self, img: np.ndarray) -> bool:
         """Whether the frame is the first of a scene."""
@@ -148,24 +173,34 @@ class Tracker:
         sure = [pair for pair in zip(near, found) if self._is_there(img, *pair)]
         followed: list[_Person] = []
         for person, seen in sorted(sure, key=lambda pair: self._unlike(*pair)):
-            if all(_iou(seen.roi_box, p.seen.roi_box) < _SAME_FACE for p in followed):
+            if all(iou(seen.roi_box, p.seen.roi_box) < SAME_FACE for p in followed):
                 person.update(seen, self._now)
                 followed.append(person)
         return followed
 
     def _next_roi_box(self, seen: _Seen) -> Sequence[float]:
         """Where to look for a face in the next frame."""
-        held = _iou(seen.face.roi_box, seen.roi_box) > self._held_iou
+        held = self._steady and iou(seen.face.roi_box, seen.roi_box) > HELD_IOU
         return seen.face.roi_box if held else seen.roi_box
 
     def _is_there(self, img: np.ndarray, person: _Person, seen: _Seen) -> bool:
         """Whether a face is where one was looked for, and could be the person's."""
-        error = seen.face.error
         if self._unlike(person, seen) > _SOMEBODY_ELSE:
             return False
-        if error is None or SURE_ERROR <= error < LOST_ERROR:
-            return bool(self._reenactor.detect(upright_crop(img, seen.landmarks, CONFIRM_SIZE)))
-        return error < SURE_ERROR
+        if seen.face.error is None:
+            return self._confirms(img, seen)
+        return self._is_face(img, seen, HOPELESS_ERROR)
+
+    def _is_face(self, img: np.ndarray, seen: _Seen, limit: float) -> bool:
+        """Whether what was seen is a face, of an error below a limit, where that is known."""
+        error = seen.face.error
+        if error is None or error < SURE_ERROR:
+            return True
+        return error < limit and self._confirms(img, seen)
+
+    def _confirms(self, img: np.ndarray, seen: _Seen) -> bool:
+        """Whether the detector sees a face there, too."""
+        return bool(self._reenactor.detect(upright_crop(img, seen.landmarks, CONFIRM_SIZE)))
 
     def _find(
         self,
@@ -176,11 +211,13 @@ class Tracker:
         cut: bool,
     ) -> list[_Person]:
         """Those who are in the frame's boxes besides the followed, known or new."""
-        boxes = [box for box in boxes if _is_free(parse_roi_box_from_bbox(box), followed)]
-        found = [
-            seen for seen in self._settle(img, self._regress(img, frame, boxes, "box"))
-            if (seen.face.error or 0) < LOST_ERROR and _is_free(seen.roi_box, followed)
-        ]  # fmt: skip
+        places = [person.seen.roi_box for person in followed]
+        boxes = [box for box in boxes if _is_free(parse_roi_box_from_bbox(box), places)]
+        found: list[_Seen] = []
+        for seen in self._settle(img, self._regress(img, frame, boxes, "box")):
+            if _is_free(seen.roi_box, places) and self._is_face(img, seen, LOST_ERROR):
+                found.append(seen)
+                places.append(seen.roi_box)
         pairs = list(zip(found, self._recognise(found, followed, cut)))
         if self._choice != EVERY:
             pairs = self._one_of(pairs, frame.name)
@@ -196,7 +233,7 @@ class Tracker:
         for i, seen in enumerate(found):
             for person in absent:
                 fresh = self._now - person.when <= _FRESH and not cut
-                in_place = fresh and _iou(seen.roi_box, person.seen.roi_box) > _SAME_PLACE
+                in_place = fresh and iou(seen.roi_box, person.seen.roi_box) > _SAME_PLACE
                 if in_place or self._by_shape:
                     unlike = self._unlike(person, seen) - (_UNLIKE_IN_PLACE if in_place else 0)
                     pairs.append((unlike, i, person))
@@ -243,7 +280,7 @@ class Tracker:
         for _ in range(MAX_REGRESSIONS - 1):
             moved = [
                 i for i, seen in enumerate(found)
-                if _iou(seen.face.roi_box, seen.roi_box) < SETTLED_IOU
+                if iou(seen.face.roi_box, seen.roi_box) < SETTLED_IOU
             ]  # fmt: skip
             if not moved:
                 break
@@ -261,28 +298,6 @@ class Tracker:
         return [_Seen(*pair) for pair in zip(faces, self._reenactor.landmarks(faces))]
 
 
-def follow(
-    reenactor: Reenactor, frames: Iterable[Frame], name: str, steady: bool = True
-) -> list[Track]:
-    """Everybody in a video, from left to right.
-
-    Parameters
-    ----------
-    name : of the video; steady : as in `Tracker`.
-    """
-    tracker = Tracker(reenactor, EVERY, by_shape=False, steady=steady)
-    times: list[float] = []
-    people: dict[int, list[Face]] = {}
-    for img, number, seconds in frames:
-        size = img.shape[1], img.shape[0]
-        for face in tracker(img, FrameInfo(name, size, number, seconds)):
-            people.setdefault(face.track or 0, []).append(face)
-        times.append(seconds)
-    duration = duration_of(times)
-    tracks = [Track.of(faces, number, duration) for number, faces in people.items()]
-    return left_to_right(link(tracks, reenactor.tddfa.spread.shape))
-
-
 def _corners(roi_box: Sequence[float]) -> np.ndarray:
     """Points (2, 2) whose ROI is this one, moved to whole pixels."""
     x0, y0, x1, y1 = roi_box
@@ -292,9 +307,9 @@ def _corners(roi_box: Sequence[float]) -> np.ndarray:
     return np.stack([center - half, center + half], axis=1)
 
 
-def _is_free(roi_box: Sequence[float], taken: Sequence[_Person]) -> bool:
-    """Whether no face of these people is at a place."""
-    return all(_iou(roi_box, person.seen.roi_box) < _SAME_PLACE for person in taken)
+def _is_free(roi_box: Sequence[float], taken: Iterable[Sequence[float]]) -> bool:
+    """Whether no face of other places is at a place."""
+    return all(iou(roi_box, other) < _SAME_PLACE for other in taken)
 
 
 def _area(box: Sequence[float]) -> float:
@@ -302,7 +317,7 @@ def _area(box: Sequence[float]) -> float:
     return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)
 
 
-def _iou(a: Sequence[float], b: Sequence[float]) -> float:
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
     """The area that two boxes have in common, of that which they cover."""
     common = _area([max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])])
     return common / (_area(a) + _area(b) - common) if common else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -23,6 +24,7 @@ pytest.importorskip("av", reason="PyAV is not installed: pip install -r requirem
 
 SMILE = REPO / "examples/inputs/astronaut.png"
 CALM = REPO / "examples/inputs/grace_hopper.jpg"
+WEIGHTS = REPO / "examples/inputs/greeting.csv"
 TIMES = (0.0, 0.1, 0.15, 0.3, 0.4, 0.5)  # not at a constant rate
 
 
@@ -210,6 +212,14 @@ def test_who_comes_late_is_not_missed(reenactor, clips, tmp_path, capsys):
 def test_a_video_of_nobody_leaves_nothing(reenactor, clips, tmp_path):
     assert reenact("-s", CALM, "-t", clips["nobody"], "-o", tmp_path / "out.mp4") == 4
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("least", "nobody"), [(0.0, False), (0.99, True)])
+def test_a_camera_overlooks_the_too_uncertain(reenactor, clips, tmp_path, capsys, least, nobody):
+    options = ("-s", WEIGHTS, "-t", f"camera:{clips['one']}", "--min_confidence", least)
+    assert reenact(*options, "-o", tmp_path / "out.mp4") == 0
+    frames, faceless = re.findall(r"(\d+) frames, (\d+) without", capsys.readouterr().out)[0]
+    assert faceless == (frames if nobody else "0")
 
 
 def test_a_smiling_driver_is_told_from_his_calmest_frames(reenactor, clips, tmp_path):

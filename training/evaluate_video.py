@@ -29,10 +29,11 @@ import numpy as np
 from benchmarks.scenes import PEOPLE, scene
 from reenactment import Reenactor, Transfer
 from reenactment.faces import EVERY, Face, FrameInfo
+from reenactment.following import follow
 from reenactment.openings import MIDDLE_COLUMNS
 from reenactment.smoothing import Smoother
 from reenactment.track import Track, choose_tracks
-from reenactment.tracking import Tracker, follow
+from reenactment.tracking import Tracker
 from reenactment.views import Output
 from training.evaluate_photo import psnr
 from utils.footage import Frame, open_footage
@@ -299,20 +300,25 @@ def people_rows(studio: Studio, clips: Sequence[str], count: int) -> list[Row]:
             face for img, number, seconds in medley
             for face in tracker(img, FrameInfo("", img.shape[1::-1], number, seconds))
         ])
-    names = "shown", "missed", "wrong", "people", "extra"
+    names = "shown", "missed", "false", "wrong", "people", "extra"
     return [(kind, *(str(total[name]) for name in names)) for kind, total in totals.items()]
 
 
 def tally(total: Counter[str], medley: Medley, faces: Sequence[Face]) -> None:
-    """Count faces with the number of somebody else, and people with several numbers."""
+    """Count faces that are missed, false or doubled, or have the number of somebody else, and
+    people with several numbers."""
     seen: dict[int | None, Counter[str | None]] = {}
+    sights: Counter[tuple[int, str | None]] = Counter()
     for face in faces:
         who = medley.who(face.frame.number, (face.roi_box[0] + face.roi_box[2]) / 2)
         seen.setdefault(face.track, Counter())[who] += 1
+        sights[face.frame.number, who] += 1
     shown = sum(SCENE_FRAMES * sum(name is not None for name in s) for s in medley.scenes)
+    once = sum(who is not None for _, who in sights)
     owners = {count.most_common(1)[0][0] for count in seen.values()}
     total["shown"] += shown
-    total["missed"] += shown - len(faces)
+    total["missed"] += shown - once
+    total["false"] += len(faces) - once
     total["wrong"] += len(faces) - sum(max(count.values()) for count in seen.values())
     total["people"] += len(owners)
     total["extra"] += len(seen) - len(owners)
@@ -400,7 +406,8 @@ def main() -> None:
                       "closures", "whole track, least %", "live, least %"),
          [openings_row(studio, name, track) for name, track in tracks.items()], 2)
     if args.medleys and len(args.clips) > 2:
-        show("people", ("", "faces shown", "missed", "wrong number", "people", "extra numbers"),
+        show("people", ("", "faces shown", "missed", "false", "wrong number", "people",
+                        "extra numbers"),
              people_rows(studio, args.clips, args.medleys))
     show("self", ("", "as it is, dB", "photo, dB", "mask, dB", "openings' correlation"),
          [self_row(studio, name, frames[name], tracks[name], args.others) for name in names], 4)
