@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +13,8 @@ import numpy as np
 from reenactment.clip import Clip
 from utils.footage import Sound
 from utils.footage.pictures import NUMBER
-from utils.io import WholeFiles, write_bytes
+from utils.io import WholeFiles, write_bytes, writing
+from utils.rows import RowText
 from utils.sinks import Sink, open_sink
 
 
@@ -82,7 +83,7 @@ class Film:
 
 
 class Rows:
-    """What was made of each frame, in lists that a document holds one after another."""
+    """What was made of each frame, in lists that a document can only hold all together."""
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
@@ -97,6 +98,33 @@ class Rows:
         path = self._setting.path
         content = self._setting.encode(self._rows, Path(path).suffix)
         self._setting.files.new(path).write_bytes(content)
+
+
+class Lines:
+    """What was made of each frame, in the rows of a text that is written as they come.
+
+    texts : how, by the file's ending.
+    """
+
+    def __init__(self, setting: Setting, texts: Mapping[str, RowText]) -> None:
+        self._path = setting.path
+        self._text = texts[Path(self._path).suffix.lower()]
+        self._rows = 0
+        with writing(self._path):
+            self._file = setting.files.new(self._path).open("w", encoding="utf-8", newline="\n")
+
+    def write(self, output: list[Any], number: int, seconds: float) -> None:
+        """Add the rows of a frame."""
+        with writing(self._path):
+            for row in output:
+                before = self._text.between if self._rows else self._text.head(row)
+                self._file.write(before + self._text.row(row))
+                self._rows += 1
+
+    def close(self) -> None:
+        """Complete the document."""
+        with writing(self._path), self._file:
+            self._file.write(self._text.tail if self._rows else self._text.encode([]).decode())
 
 
 class Numbered:

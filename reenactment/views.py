@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from reenactment.faces import Face
-from reenactment.parts import Film, Numbered, Part, Rows, Setting, is_numbered
+from reenactment.parts import Film, Lines, Numbered, Part, Rows, Setting, is_numbered
 from reenactment.scene import Driver, Look, Scene
-from reenactment.weights import describe, encode_csv, encode_json, facs
+from reenactment.weights import TEXTS, describe, facs
 from utils.depth import depth
 from utils.draw import draw_dense, draw_face
 from utils.image import SUFFIXES, encode_image, show_image
@@ -68,7 +68,7 @@ def document(suffix: str) -> Medium:
 
 
 def _encode_weights(described: Any, suffix: str, *_: Any, **__: Any) -> bytes:
-    return (encode_csv if suffix.lower() == ".csv" else encode_json)(described)
+    return TEXTS[suffix.lower()].encode(described)
 
 
 def _encode_photo(
@@ -93,8 +93,14 @@ def _encode_track(faces: Sequence[Face], suffix: str, *_: Any, **__: Any) -> byt
     return encode_tracks(suffix.lower(), tracks_of(faces))
 
 
-def _document_of_rows(suffixes: tuple[str, ...], encode: Callable[..., bytes]) -> Medium:
-    return Medium(suffixes, encode, lambda _: None, suffixes, Rows)
+def _document_of_rows(
+    suffixes: tuple[str, ...], encode: Callable[..., bytes], part: Callable[[Setting], Part]
+) -> Medium:
+    return Medium(suffixes, encode, lambda _: None, suffixes, part)
+
+
+def _weights(*suffixes: str) -> Medium:
+    return _document_of_rows(suffixes, _encode_weights, lambda setting: Lines(setting, TEXTS))
 
 
 PICTURE = Medium(tuple(SUFFIXES), encode_image, show_image, tuple(FORMS), Film)
@@ -269,19 +275,19 @@ VIEWS = {
     "arkit": View(
         "ARKit's 52 weights as .json, or .csv as Live Link Face has it",
         lambda s, *_: describe(s.results, s.tddfa.bfm),
-        _document_of_rows((".json", ".csv"), _encode_weights),
+        _weights(".json", ".csv"),
         of_faces_alone=True,
     ),
     "track": View(
         "the faces through time: pose, shape and expression as .npz, .json or .csv",
         lambda s, *_: s.results,
-        _document_of_rows((".npz", ".json", ".csv"), _encode_track),
+        _document_of_rows((".npz", ".json", ".csv"), _encode_track, Rows),
         of_faces_alone=True,
     ),
     "facs": View(
         "intensities of action units",
         lambda s, *_: facs(describe(s.results, s.tddfa.bfm)),
-        _document_of_rows((".json",), _encode_weights),
+        _weights(".json"),
         of_faces_alone=True,
     ),
 }

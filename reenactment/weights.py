@@ -13,6 +13,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from reenactment.faces import Face, FrameInfo
 from utils.errors import InputError
 from utils.io import PathLike, one_line
 from utils.pose import calc_pose
+from utils.rows import RowText
 
 FORMAT = "face_reenactment weights 1"
 ANGLES = ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll",
@@ -138,31 +140,42 @@ def facs(described: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def encode_json(described: Sequence[Mapping[str, Any]]) -> bytes:
-    """The content of a `.json` file."""
-    trust = {"reliability": described[0]["reliability"]} if _are_rated(described) else {}
-    faces = [{key: face[key] for key in face if key != "reliability"} for face in described]
-    content = {"format": FORMAT, **trust, "faces": faces}
-    return json.dumps(content, indent=1, allow_nan=False).encode()
+def _json_head(first: Mapping[str, Any] | None) -> str:
+    """All but the faces; `first` tells how far the weights are to be trusted, if that is known."""
+    trust = (first or {}).get("reliability")
+    content = {"format": FORMAT, **({"reliability": trust} if trust else {})}
+    return json.dumps(content, indent=1)[: -len("\n}")] + ',\n "faces": [\n'
 
 
-def _are_rated(described: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether it is known how far the weights are to be trusted."""
-    return bool(described) and described[0].get("reliability") is not None
+def _json_row(face: Mapping[str, Any]) -> str:
+    told = {key: value for key, value in face.items() if key != "reliability"}
+    return indent(json.dumps(told, indent=1, allow_nan=False), "  ")
 
 
-def encode_csv(described: Iterable[Mapping[str, Any]]) -> bytes:
-    """The content of a `.csv` file as Live Link Face records it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def _csv_head(_: Any) -> str:
+    """The names of the columns, as Live Link Face has them."""
     names = [shape[0].upper() + shape[1:] for shape in SHAPES]
-    writer.writerow(["Timecode", "BlendShapeCount", *names, *ANGLES])
-    for face in described:
-        head = [np.radians(angle) for angle in face["head"].values()]
-        values = [*face["weights"].values(), *head, *[0.0] * (len(ANGLES) - len(head))]
-        count = len(SHAPES) + len(ANGLES)
-        writer.writerow([timecode(face["seconds"]), count, *(f"{v:.8f}" for v in values)])
-    return text.getvalue().encode()
+    return _csv_line(["Timecode", "BlendShapeCount", *names, *ANGLES])
+
+
+def _csv_row(face: Mapping[str, Any]) -> str:
+    head = [np.radians(angle) for angle in face["head"].values()]
+    values = [*face["weights"].values(), *head, *[0.0] * (len(ANGLES) - len(head))]
+    count = len(SHAPES) + len(ANGLES)
+    return _csv_line([timecode(face["seconds"]), count, *(f"{v:.8f}" for v in values)])
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
+
+
+# Files of what `describe` tells, by their endings; .json is for `facs`, too.
+TEXTS = {
+    ".json": RowText(_json_head, _json_row, between=",\n", tail="\n ]\n}"),
+    ".csv": RowText(_csv_head, _csv_row),
+}
 
 
 def timecode(seconds: float) -> str:

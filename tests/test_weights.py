@@ -21,9 +21,8 @@ from reenactment.transfer import Transfer
 from reenactment.weights import (
     ACTION_UNITS,
     ANGLES,
+    TEXTS,
     describe,
-    encode_csv,
-    encode_json,
     face_of,
     facs,
     is_weights_file,
@@ -82,7 +81,7 @@ def test_a_face_comes_back_from_its_weights(seed):
 def test_files_read_back(tmp_path, suffix):
     described = describe([posed(1.0, jawOpen=0.5), posed(1.5, mouthSmileLeft=0.7)], model())
     path = tmp_path / f"w{suffix}"
-    path.write_bytes((encode_csv if suffix == ".csv" else encode_json)(described))
+    path.write_bytes(TEXTS[suffix].encode(described))
     assert is_weights_file(path)
     for at, number in ((0, 0), (0.2, 0), (0.4, 1), (9, 1)):
         loaded = load_weights(path, at)
@@ -90,7 +89,8 @@ def test_files_read_back(tmp_path, suffix):
 
 
 def test_the_layout_of_live_link_face():
-    row, = csv.DictReader(io.StringIO(encode_csv(describe([posed(61.5)], model())).decode()))
+    content = TEXTS[".csv"].encode(describe([posed(61.5)], model())).decode()
+    (row,) = csv.DictReader(io.StringIO(content))
     names = list(row)
     assert names[:3] == ["Timecode", "BlendShapeCount", "EyeBlinkLeft"]
     assert names[53:] == ["TongueOut", *ANGLES] and len(names) == 63
@@ -98,8 +98,17 @@ def test_the_layout_of_live_link_face():
     assert all(np.isfinite(float(row[name])) for name in names[2:])
 
 
+@pytest.mark.parametrize("suffix", TEXTS)
+def test_a_document_of_nobody_is_one(suffix):
+    content = TEXTS[suffix].encode([]).decode()
+    if suffix == ".json":
+        assert json.loads(content)["faces"] == []
+    else:
+        assert [*csv.DictReader(io.StringIO(content))] == []
+
+
 def test_json_tells_head_and_trust():
-    content = json.loads(encode_json(describe([posed()], model())))
+    content = json.loads(TEXTS[".json"].encode(describe([posed()], model())))
     (face,) = content["faces"]
     assert set(face["weights"]) == set(SHAPES) == set(content["reliability"])
     assert set(face["head"]) == {"yaw", "pitch", "roll"}

@@ -235,7 +235,7 @@ class WholeFiles:
             target = Path(os.path.realpath(path))  # a link keeps pointing where it points
         except ValueError as error:
             raise OutputError(f"cannot write {shown(path)}: {one_line(error)}") from error
-        with _writing(path):
+        with writing(path):
             if target in self._temporaries:
                 raise OutputError(f"cannot write {path}: it would hold two results")
             if target.exists() and not target.is_file():
@@ -266,7 +266,7 @@ class WholeFiles:
 
     def _take_places(self) -> None:
         for target, (path, temporary) in self._temporaries.items():
-            with _writing(path):
+            with writing(path):
                 if target.exists():
                     self.replaced.append(path)
                 os.replace(temporary, target)
@@ -306,7 +306,7 @@ def _name_key(target: Path) -> str:
 
 
 @contextmanager
-def _writing(path: PathLike) -> Iterator[None]:
+def writing(path: PathLike) -> Iterator[None]:
     """Turns what the system says of a place into an OutputError."""
     try:
         yield
@@ -322,7 +322,7 @@ def whole_file(path: PathLike) -> Iterator[Path]:
 
     It is as described in `WholeFiles`, and so are the errors; an OSError in the block is one, too.
     """
-    with WholeFiles() as files, _writing(path):
+    with WholeFiles() as files, writing(path):
         yield files.new(path)
 
 
@@ -338,7 +338,7 @@ def write_all(contents: Mapping[str, bytes | memoryview]) -> set[str]:
     replaced = set()
     with WholeFiles() as files:
         for path, content in sorted(contents.items(), key=lambda item: is_url(item[0])):
-            with _writing(path):
+            with writing(path):
                 if not is_url(path):
                     files.new(path).write_bytes(content)
                 elif write_url(path, content):
