@@ -14,11 +14,13 @@ import numpy as np
 from reenactment.faces import Face, FrameInfo
 from reenactment.following import follow
 from reenactment.job import Job
+from reenactment.openings import Openings
 from reenactment.performance import Cast, Find, Target, Watch
 from reenactment.reenactor import Reenactor
+from reenactment.rest import rest_of
 from reenactment.scene import Driver
 from reenactment.smoothing import Smoother
-from reenactment.track import Track, choose_tracks, rest_of
+from reenactment.track import Track, choose_tracks
 from reenactment.track_file import load_tracks
 from reenactment.tracking import Tracker
 from reenactment.weights import face_of, load_weights_over_time
@@ -36,12 +38,19 @@ class Played:
     times : of all its frames, those without a face, too.
     footage : what it was seen in; None for what comes from numbers alone.
     loop : whether it begins again where it ends, or holds its last expression.
+    openings : of the track's model, which tell a face at rest, if it has any.
     """
 
     def __init__(
-        self, track: Track, times: Sequence[float], footage: Footage | None, loop: bool
+        self,
+        track: Track,
+        times: Sequence[float],
+        footage: Footage | None,
+        loop: bool,
+        openings: Openings | None = None,
     ) -> None:
         self._track, self._footage, self._loop = track, footage, loop
+        self._openings = openings
         self.times = times
         self._frames: Generator[Frame, None, None] | None = None
         self._frame: Frame | None = None
@@ -55,7 +64,7 @@ class Played:
 
     def rest(self) -> Face:
         """What the calmest frames show."""
-        return rest_of(self._track)
+        return rest_of(self._track, self._openings)
 
     def _seen(self, number: int) -> np.ndarray | None:
         """The picture of a frame; they are read in order, and from the start where it is past."""
@@ -138,7 +147,7 @@ class Moving:
             replace(face, frame=face.frame._replace(number=number, seconds=rows[number][0]))
             for number, face in enumerate(faces)
         ], duration=rows[-1][0])
-        performance = Played(track, [second for second, _ in rows], None, self._job.clip.loop)
+        performance = self._performance(track, [second for second, _ in rows], None)
         return Cast({1: performance}, f"weights over {track.duration:.2f} s")
 
     def tracks(self, path: str, choice: str) -> Cast:
@@ -173,9 +182,15 @@ class Moving:
         times: Sequence[float],
         footage: Footage | None = None,
     ) -> Cast:
-        loop = self._job.clip.loop
-        played = {track.number: Played(track, times, footage, loop) for track in chosen}
+        played = {track.number: self._performance(track, times, footage) for track in chosen}
         return Cast(played, told_tracks(chosen, people, choice))
+
+    def _performance(
+        self, track: Track, times: Sequence[float], footage: Footage | None
+    ) -> Played:
+        has_lids = self._reenactor.tddfa.bfm.lid_moves is not None
+        openings = self._reenactor.openings if has_lids else None
+        return Played(track, times, footage, self._job.clip.loop, openings)
 
     def target(self, choice: str) -> Target:
         """The people of footage who get an expression; its own sound is heard."""

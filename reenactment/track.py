@@ -12,8 +12,6 @@ import numpy as np
 from reenactment.faces import EVERY, Box, Face, FrameInfo, choose_faces
 from utils.errors import NoFaceError
 
-_CALM_SHARE = 0.2  # of the frames, those whose expression moves least, show a face at rest
-_CALM_SECONDS = 0.3  # over which movement counts
 _OUTLIER = 0.5  # deviations between people that a shape in a single frame may be off a mean
 _MANY_FRAMES = 300  # that a running mean goes over
 
@@ -212,31 +210,6 @@ def left_to_right(tracks: Sequence[Track]) -> list[Track]:
     """Tracks numbered from 1 on as `choose_tracks` counts them."""
     chosen = choose_tracks(tracks, EVERY, "") if tracks else []
     return [replace(track, number=number) for number, track in enumerate(chosen, 1)]
-
-
-def rest_of(track: Track) -> Face:
-    """The person at rest: the expression of the frames in which it moves least.
-
-    It is the median of theirs, on the face of the frame that comes nearest to it.
-    """
-    rows = track.expressions.reshape(len(track), -1).astype(np.float64)
-    rows = rows / np.maximum(rows.std(axis=0), 1e-9)
-    count = max(1, round(_CALM_SHARE * len(track)))
-    calm = np.argsort(_movement(rows, track.seconds), kind="stable")[:count]
-    median = np.median(rows[calm], axis=0)
-    nearest = calm[np.argmin(np.linalg.norm(rows[calm] - median, axis=1))]
-    expression = np.median(track.expressions[calm], axis=0).astype(np.float32)
-    scores = None
-    if track.scores is not None:
-        scores = np.median(track.scores[calm], axis=0).astype(np.float32)
-    return replace(track[int(nearest)], expression=expression, scores=scores)
-
-
-def _movement(rows: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    """How far rows (T, n) spread in a time around each, (T,)."""
-    first = np.searchsorted(seconds, seconds - _CALM_SECONDS / 2)
-    last = np.searchsorted(seconds, seconds + _CALM_SECONDS / 2, side="right")
-    return np.array([rows[i:j].std(axis=0).mean() for i, j in zip(first, last)])
 
 
 def _between(values: np.ndarray, place: int, share: float) -> np.ndarray:

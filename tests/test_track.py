@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reenactment.faces import Face, FrameInfo
-from reenactment.track import SteadyShape, Track, choose_tracks, left_to_right, rest_of
+from reenactment.track import SteadyShape, Track, choose_tracks, left_to_right
 from utils.errors import NoFaceError
 
 
@@ -93,18 +93,6 @@ def test_the_best_is_the_one_that_the_network_is_surest_of():
     )
     assert sure.confidence == pytest.approx(0.9)
     assert choose_tracks([unsure, sure], "best", "a.mp4") == [sure]
-
-
-def test_the_rest_is_what_is_between_movements():
-    t = np.arange(100) / 10
-    values = np.where((t > 3) & (t < 6), 2 + np.sin(7 * t), 0.5)
-    rest = rest_of(track(values))
-    np.testing.assert_allclose(rest.expression, 0.5)
-    assert not 30 < rest.frame.number < 60
-
-
-def test_a_track_of_one_frame_is_at_rest():
-    np.testing.assert_allclose(rest_of(track([3.0])).expression, 3.0)
 
 
 def test_a_steady_shape_is_the_mean_and_is_not_thrown_by_one_bad_frame():

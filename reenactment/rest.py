@@ -1,0 +1,73 @@
+"""A person at rest, of frames that show somebody who moves and talks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from reenactment.faces import Face
+from reenactment.openings import MIDDLE_COLUMNS, Openings
+from reenactment.track import Track
+
+# Which of the frames are left: those of which the network is surest, and that turn away least; of
+# these, those whose eyes are open as usual; whose lips are shut; and that move least, which alone
+# has to do for models without lids.
+_SURE, _FACING, _AWAKE, _SHUT, _CALM, _CALM_ALONE = 0.9, 0.9, 0.6, 0.1, 0.5, 0.2
+_OPEN = 75  # percentile of an eye's openings that are not those of blinks
+_SECONDS = 0.3  # over which lips have to be shut, and movement counts
+
+
+def rest_of(track: Track, openings: Openings | None = None) -> Face:
+    """The person at rest: sure, facing, open-eyed, lips shut for a while, and calm.
+
+    The expression is the median over the frames that are the most so; the rest of the face is that
+    of the frame that comes nearest to it.
+
+    Parameters
+    ----------
+    openings : of the track's model, if it has lids.
+    """
+    calm = np.arange(len(track))
+    for unrest, share in _unrests(track, openings):
+        most = np.sort(unrest[calm])[max(1, round(share * len(calm))) - 1]
+        calm = calm[unrest[calm] <= most]
+    rows = _rows(track)[calm]
+    nearest = calm[np.argmin(np.linalg.norm(rows - np.median(rows, axis=0), axis=1))]
+    expression = np.median(track.expressions[calm], axis=0).astype(np.float32)
+    scores = None
+    if track.scores is not None:
+        scores = np.median(track.scores[calm], axis=0).astype(np.float32)
+    return replace(track[int(nearest)], expression=expression, scores=scores)
+
+
+def _unrests(track: Track, openings: Openings | None) -> Iterator[tuple[np.ndarray, float]]:
+    """What there is little of in frames at rest, (T,), and the share of them that may be so."""
+    if track.errors is not None:
+        yield track.errors, _SURE
+    away = track.poses[:, 2, :3]
+    yield -away[:, 2] / np.linalg.norm(away, axis=1), _FACING
+    if openings:
+        faces = [track[place] for place in range(len(track))]
+        eyes = np.array([openings.eyes(face) for face in faces])
+        yield np.abs(eyes - np.percentile(eyes, _OPEN, axis=0)).max(axis=1), _AWAKE
+        lips = np.array([openings.lips(face)[MIDDLE_COLUMNS].mean() for face in faces])
+        yield _around(np.maximum(lips, 0)[:, None], track.seconds, np.mean), _SHUT
+    yield _around(_rows(track), track.seconds, np.std), _CALM if openings else _CALM_ALONE
+
+
+def _rows(track: Track) -> np.ndarray:
+    """The expressions, (T, n), in deviations of the track's."""
+    rows = track.expressions.reshape(len(track), -1).astype(np.float64)
+    rows /= np.maximum(rows.std(axis=0), 1e-9)
+    return rows
+
+
+def _around(
+    rows: np.ndarray, seconds: np.ndarray, statistic: Callable[..., np.ndarray]
+) -> np.ndarray:
+    """What a statistic tells of the rows (T, n) in a time around each, on average, (T,)."""
+    first = np.searchsorted(seconds, seconds - _SECONDS / 2)
+    last = np.searchsorted(seconds, seconds + _SECONDS / 2, side="right")
+    return np.array([statistic(rows[i:j], axis=0).mean() for i, j in zip(first, last)])
