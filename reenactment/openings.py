@@ -20,6 +20,7 @@ _EYE_ROWS = [REGIONS.index(name) for name in ("eye_right", "eye_left")]  # left 
 _MIDDLE_PAIRS = slice(2, 7)  # of the lids' vertices
 MIDDLE_COLUMNS = slice(18, 31)  # of the lips
 _WIDEST = 1.8  # an eye, in parts of its own opening; 99% of our faces stay below 1.43
+_NARROW = 0.3  # an eye that is open less, in the same parts, is not taken for one at rest
 # Lips nearer than the first are shut, and farther than the second as they are, in parts of the
 # eyes' distance: of 6331 faces with shut lips 95% are regressed below 0.031.
 _SHUT, _PARTED = 0.01, 0.05
@@ -103,12 +104,25 @@ class Openings:
         keep, gain = (_of_eyes(factor) for factor in (transfer.keep, transfer.gain))
         own = self._own_eyes(target.shape)
         wanted = 1 + keep * self._motion(target.parts.expression) / own
-        wanted += self._motion(transfer.extra) / self._eyes[0][:, 0]
         if source is not None:
-            given = self._motion(source.parts.expression) - self._motion(transfer.neutral)
-            wanted += gain * given / self._own_eyes(source.shape)
+            wanted = wanted + gain * self._given(source, transfer.neutral, wanted)
+        wanted += self._motion(transfer.extra) / self._eyes[0][:, 0]
         lacking = np.clip(wanted, 0, _WIDEST) * own - own - self._motion(drawn)
         return lacking / np.diagonal(self._eyes[2][:, LID_COLUMNS])
+
+    def _given(
+        self, source: Face, neutral: np.ndarray | None, kept: np.ndarray
+    ) -> np.ndarray:
+        """What a source adds to eyes that are open by `kept` (2,), in parts of rest.
+
+        What closes relatively to a neutral face closes by the same share: a blink shuts any eye.
+        """
+        own = self._own_eyes(source.shape)
+        given = (self._motion(source.parts.expression) - self._motion(neutral)) / own
+        if neutral is None:
+            return given
+        at_rest = np.maximum(1 + self._motion(neutral) / own, _NARROW)
+        return np.where(given < 0, given * kept / at_rest, given)
 
     def _closing(self, result: Face) -> np.ndarray:
         """What to add to the coefficients of the mouth, (n,)."""

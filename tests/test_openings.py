@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -63,6 +64,24 @@ def test_an_eye_opens_by_the_same_share(weight):
     result = apply(Transfer(), source, target)
     np.testing.assert_allclose(openings().eyes(result), openings().eyes(source), atol=0.01)
     np.testing.assert_array_equal(result.expression, source.expression)  # it is kept beside
+
+
+@pytest.mark.parametrize(
+    "calm, own", [("blink=0.4", ""), ("", "blink=0.3"), ("wide=0.3", "wide=1")]
+)
+@pytest.mark.parametrize("shut", [0, 0.5, 1])
+def test_a_relative_blink_goes_the_same_share_of_its_way(calm, own, shut):
+    """From the source's face at rest: half shut is half shut, and shut is shut, of any eye."""
+    neutral = posed(1, calm) if calm else person(1)
+    target = posed(2, own) if own else person(2)
+    blink = posed(1, "blink=0.1").expression - person(1).expression
+    open_by = openings().eyes(posed(1, "blink=0.1")) - openings().eyes(person(1))
+    share = shut * openings().eyes(neutral).mean() / open_by.mean()
+    source = replace(neutral, expression=neutral.expression - share * blink)
+    result = apply(Transfer().from_rest(neutral), source, target)
+    left = openings().eyes(source) / openings().eyes(neutral)
+    np.testing.assert_allclose(left, 1 - shut, atol=0.1)
+    np.testing.assert_allclose(openings().eyes(result), openings().eyes(target) * left, atol=0.02)
 
 
 @pytest.mark.parametrize("seed", range(4))
