@@ -12,9 +12,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from textwrap import indent
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +37,7 @@ _SHARES = np.stack([regions_of(shape) for shape in SHAPES])
 _SHARES = _SHARES / _SHARES.sum(axis=1, keepdims=True)
 _MM = 1e-3  # of a µm
 # Weights are to show the face when they are read, and to be near what it scores: how many squared
-# mm of the landmarks a squared weight counts.
+# mm of the landmarks a squared weight off that counts.
 _NEARNESS = 4.0
 _MOST = 2.0  # sliders of animators go a little beyond 1
 _MAX_ROUNDS = 50  # until it is known which weights are 0 and 1; three to six are usual
@@ -55,18 +56,38 @@ ACTION_UNITS = {
 }
 
 
-def weights_of(face: Face, sliders: Sliders, bfm: BFMModel) -> np.ndarray:
+class _Shown(NamedTuple):
+    """What the sliders that can be shown do to a model's landmarks.
+
+    shares (regions, 204) : how much of each region a landmark's coordinates are.
+    moves (shapes, 204) : by each at 1, mm; gram (shapes, shapes) : their products.
+    """
+
+    shares: np.ndarray
+    moves: np.ndarray
+    gram: np.ndarray
+
+
+@lru_cache(maxsize=1)
+def _shown_on(bfm: BFMModel) -> _Shown:
+    shares = np.repeat(bfm.regions[:, bfm.landmarks], 3, axis=1)
+    moves = _moves(bfm.sliders.shown, bfm, shares)
+    return _Shown(shares, moves, moves @ moves.T + _NEARNESS * np.eye(len(moves)))
+
+
+def weights_of(face: Face, bfm: BFMModel) -> np.ndarray:
     """The weights (52,) float32 in [0, 1] of a face.
 
     What the network scores where the face carries that, else by a linear map of the coefficients;
     changed as little as need be for the weights to show the face's expression again.
     """
+    sliders, shown = bfm.sliders, _shown_on(bfm)
     rows = _all_rows(face.parts.expression, sliders)
     scores = np.einsum("sr,re,se->s", _SHARES, rows, sliders.scores[:, 1:]) + sliders.scores[:, 0]
-    prior = np.clip(scores if face.scores is None else face.scores, 0, 1)
-    weights = prior.copy()
-    moves, wanted = _moves(sliders.shown, bfm), _moves(rows - sliders.rest, bfm)
-    weights[_SHOWN] = _nearest(moves, wanted, prior[_SHOWN])
+    weights = np.clip(scores if face.scores is None else face.scores, 0, 1)
+    wanted = _moves(rows - sliders.rest, bfm, shown.shares)
+    target = shown.moves @ wanted + _NEARNESS * weights[_SHOWN]
+    weights[_SHOWN] = _bounded(shown.gram, target)
     return weights.astype(np.float32)
 
 
@@ -78,22 +99,19 @@ def _all_rows(expression: np.ndarray, sliders: Sliders) -> np.ndarray:
     return rows
 
 
-def _moves(rows: np.ndarray, bfm: BFMModel) -> np.ndarray:
+def _moves(rows: np.ndarray, bfm: BFMModel, shares: np.ndarray) -> np.ndarray:
     """How expression rows (..., regions, exp_dim) move the landmarks, (..., 204) mm."""
     common = min(rows.shape[-1], bfm.w_exp_base.shape[1])
-    shares = np.repeat(bfm.regions[:, bfm.landmarks], 3, axis=1)
     moved = rows[..., :common] @ bfm.w_exp_base[:, :common].T
     return (moved * shares).sum(axis=-2) * _MM
 
 
-def _nearest(moves: np.ndarray, wanted: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Weights (k,) in [0, 1] whose moves (k, n) add up to about `wanted` (n,), near a prior.
+def _bounded(gram: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The weights w (k,) in [0, 1] of the least w gram w - 2 target w.
 
-    Least squares by the primal-dual active set method (Hintermüller, Ito and Kunisch 2003).
+    By the primal-dual active set method (Hintermüller, Ito and Kunisch 2003).
     """
-    gram = moves @ moves.T + _NEARNESS * np.eye(len(moves))
-    target = moves @ wanted + _NEARNESS * prior
-    low = high = np.zeros(len(moves), bool)
+    low = high = np.zeros(len(gram), bool)
     for _ in range(_MAX_ROUNDS):
         weights, free = high.astype(np.float64), ~(low | high)
         weights[free] = np.linalg.solve(gram[np.ix_(free, free)], (target - gram @ weights)[free])
@@ -110,13 +128,13 @@ def describe(faces: Sequence[Face], bfm: BFMModel) -> list[dict[str, Any]]:
 
     How far the weights are to be trusted is known of models with our lids only.
     """
-    known, sliders = bfm.lid_moves is not None, bfm.sliders
-    trust = dict(zip(SHAPES, (round(float(r), 3) for r in sliders.reliability)))
+    known = bfm.lid_moves is not None
+    trust = dict(zip(SHAPES, (round(float(r), 3) for r in bfm.sliders.reliability)))
     return [
         {
             "frame": face.frame.number,
             "seconds": face.frame.seconds,
-            "weights": dict(zip(SHAPES, map(float, weights_of(face, sliders, bfm)))),
+            "weights": dict(zip(SHAPES, map(float, weights_of(face, bfm)))),
             "head": dict(zip(("yaw", "pitch", "roll"), calc_pose(face.pose.ravel())[1])),
             "confidence": float(face.box[4]) if face.box is not None else None,
             "reliability": trust if known else None,

@@ -50,7 +50,7 @@ def posed(seconds=0.0, **weights):
 
 
 def by_name(face):
-    return dict(zip(SHAPES, weights_of(face, SLIDERS, model())))
+    return dict(zip(SHAPES, weights_of(face, model())))
 
 
 @pytest.mark.parametrize(
