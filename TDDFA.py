@@ -78,6 +78,8 @@ class TDDFA:
     size : side of the network's input, pixels.
     scores : what the scores of `regress` are; None for networks that give none.
     spread : the deviation of every parameter over the faces that it learned from, in parts.
+    likeness (shape_dim, k) : what shapes are multiplied by before their distance tells people
+        apart; files that do not tell have every coefficient count by its deviation.
 
     Copies and pickles, as process pools make them, open the same files again.
 
@@ -100,6 +102,7 @@ class TDDFA:
         )
         self.scores = _scores(config.mean_std_fp, numbers, config.num_scores)
         self.spread = self.layout.split(self._std)
+        self.likeness = _likeness(config.mean_std_fp, numbers, self.spread.shape)
         gpu_id = config.gpu_id if config.gpu_mode else None
         self._net = open_network(config.network, Path(config.weights_fp), config.engine, gpu_id)
 
@@ -234,6 +237,13 @@ def _numbers(path: PathLike, content: Any, key: str, count: int) -> np.ndarray:
     array = np.asarray(content.get(key) if isinstance(content, dict) else None)
     if array.shape != (count,) or array.dtype.kind not in "fiu":
         raise AssetError(f"bad file {path}: expected {key!r} of {count} numbers")
+    return array.astype(np.float32)
+
+
+def _likeness(path: PathLike, content: dict[str, Any], spread: np.ndarray) -> np.ndarray:
+    array = np.asarray(content.get("likeness", np.diag(1 / spread)))
+    if array.ndim != 2 or len(array) != len(spread) or array.dtype.kind != "f":
+        raise AssetError(f"bad file {path}: expected 'likeness' of {len(spread)} rows of numbers")
     return array.astype(np.float32)
 
 

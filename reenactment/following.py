@@ -42,7 +42,7 @@ def follow(
         times.append(seconds)
     duration = duration_of(times)
     tracks = [Track.of(faces, number, duration) for number, faces in people.items()]
-    return left_to_right(_lasting(link(tracks, reenactor.tddfa.spread.shape)))
+    return left_to_right(_lasting(link(tracks, reenactor.tddfa.likeness)))
 
 
 class _Lately:

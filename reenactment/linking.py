@@ -8,12 +8,11 @@ import numpy as np
 
 from reenactment.track import Track, steady_shape
 
-# Deviations of the coefficients between people, root mean square, that two shapes of one person are
-# apart at most.
-UNLIKE = 0.5
+# How far two shapes of one person are apart at most; those of two people are by 1, most often.
+UNLIKE = 0.55
 
 
-def link(tracks: Sequence[Track], spread: np.ndarray) -> list[Track]:
+def link(tracks: Sequence[Track], likeness: np.ndarray) -> list[Track]:
     """One track a person: those of the most similar shapes are joined first.
 
     Nobody is in two places at a time. The mean shape of a track tells people apart far better than
@@ -21,15 +20,15 @@ def link(tracks: Sequence[Track], spread: np.ndarray) -> list[Track]:
 
     Parameters
     ----------
-    spread (shape_dim,) : the coefficients' deviations between people.
+    likeness (shape_dim, k) : see `TDDFA`.
     """
     if not tracks:
         return []
-    shapes = np.stack([steady_shape(track) for track in tracks]) / spread
+    shapes = np.stack([steady_shape(track) for track in tracks]) @ likeness
     lengths = np.array([len(track) for track in tracks], float)
     apart = _together(tracks)
     groups = [[number] for number in range(len(tracks))]
-    unlike = np.stack([_unlike(shapes, shape) for shape in shapes])
+    unlike = np.stack([apartness(shapes - shape) for shape in shapes])
     unlike[apart] = np.inf
     while unlike.min() < UNLIKE:
         one, other = np.unravel_index(np.argmin(unlike), unlike.shape)
@@ -38,15 +37,15 @@ def link(tracks: Sequence[Track], spread: np.ndarray) -> list[Track]:
         lengths[one] += lengths[other]
         apart[one] = apart[:, one] = apart[one] | apart[other]
         apart[other] = apart[:, other] = True
-        unlike[one] = unlike[:, one] = _unlike(shapes, shapes[one])
+        unlike[one] = unlike[:, one] = apartness(shapes - shapes[one])
         unlike[apart] = np.inf
         groups[other] = []
     return [_joined([tracks[number] for number in group]) for group in groups if group]
 
 
-def _unlike(shapes: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """How unlike shapes (n, shape_dim) are to one, (n,)."""
-    unlike: np.ndarray = np.sqrt(np.mean((shapes - shape) ** 2, axis=1))
+def apartness(differences: np.ndarray) -> np.ndarray:
+    """How unlike shapes are, (n,), by the differences (n, k) of their products with `likeness`."""
+    unlike: np.ndarray = np.sqrt(np.mean(differences**2, axis=1))
     return unlike
 
 

@@ -18,7 +18,7 @@ from reenactment.faces import (
     FrameInfo,
     choose_faces,
 )
-from reenactment.linking import UNLIKE
+from reenactment.linking import UNLIKE, apartness
 from reenactment.reenactor import Reenactor
 from reenactment.track import SteadyShape
 from utils.errors import NoFaceError
@@ -111,6 +111,7 @@ class Tracker:
         self._choice, self._by_shape = choice, by_shape
         self._steady = steady
         self._spread = reenactor.tddfa.spread.shape
+        self._likeness = reenactor.tddfa.likeness
         self._people: list[_Person] = []
         self._here: list[_Person] = []
         self._thumbnail: np.ndarray | None = None
@@ -244,9 +245,9 @@ class Tracker:
         return known
 
     def _unlike(self, person: _Person, seen: _Seen) -> float:
-        """How unlike a face's shape is to the person's, in deviations between people."""
-        off = (seen.face.shape - person.shape.mean) / self._spread
-        return float(np.sqrt(np.mean(off**2)))
+        """How unlike a face's shape is to the person's."""
+        off = (seen.face.shape - person.shape.mean) @ self._likeness
+        return float(apartness(off[None])[0])
 
     def _one_of(
         self, pairs: list[tuple[_Seen, _Person | None]], name: str

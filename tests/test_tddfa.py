@@ -348,6 +348,27 @@ def test_damaged_scores(scoring_config, tmp_path, changes, message):
         TDDFA(**config)
 
 
+def with_numbers(config, folder, **columns):
+    """A config whose numbers of the parameters are joined by columns."""
+    path = folder / "numbers.npz"
+    np.savez(path, **np.load(config["param_mean_std_fp"]), **columns)
+    return {**config, "param_mean_std_fp": str(path)}
+
+
+def test_likeness_is_read_or_of_all_coefficients(tiny_config, tiny_tddfa, tmp_path):
+    expected = np.diag(1 / tiny_tddfa.spread.shape)
+    np.testing.assert_allclose(tiny_tddfa.likeness, expected, rtol=1e-6)
+    told = np.arange(12, dtype=np.float32).reshape(6, 2)
+    tddfa = TDDFA(**with_numbers(tiny_config, tmp_path, likeness=told))
+    np.testing.assert_array_equal(tddfa.likeness, told)
+
+
+def test_likeness_of_another_model(tiny_config, tmp_path):
+    config = with_numbers(tiny_config, tmp_path, likeness=np.zeros((10, 8)))
+    with pytest.raises(AssetError, match="'likeness' of 6 rows"):
+        TDDFA(**config)
+
+
 def test_scores_need_a_network_that_tells_them(scoring_config):
     with pytest.raises(UsageError, match="num_scores"):
         TDDFA(**{**scoring_config, "arch": "resnet22"})

@@ -33,7 +33,8 @@ class Spots:
         self.told_error = told_error
         self.searches = self.glances = self.confirmations = 0
         self.batches = []
-        self.tddfa = SimpleNamespace(spread=SimpleNamespace(shape=np.full(1, 40.0)))
+        spread = SimpleNamespace(shape=np.full(1, 40.0))
+        self.tddfa = SimpleNamespace(spread=spread, likeness=np.full((1, 1), 1 / 40))
 
     def detect(self, img):
         if img.shape[0] == CONFIRM_SIZE:

@@ -27,6 +27,7 @@ from training.regressor import (  # noqa: E402
     fit,
     geometry,
     landmarks,
+    likeness,
     measure,
     nothing,
     settle,
@@ -872,6 +873,13 @@ def test_samples_of_the_stream(world):
     assert NO_FACE in kinds and len(kinds) > 1
 
 
+def test_pictures_of_everybody(world):
+    faces = Faces([(world.folder, world.folder)] * 2, False)  # n0, and n2 and n3 of one person
+    pictures, who = faces.people()
+    assert [sorted(rows.tolist()) for rows in pictures] == [[0, 3], [1, 2, 4, 5]]
+    assert all((who[rows] == number).all() for number, rows in enumerate(pictures))
+
+
 def test_rare_faces_come_up_more_often(world):
     faces = Faces([(world.folder, world.folder)], False)
     faces.kind[:] = Kind.PLAIN
@@ -1445,6 +1453,50 @@ def test_faces_that_mediapipe_misses_have_their_box(monkeypatch):
     assert np.isnan(row["points"]).all() and row["scale"] == pytest.approx(192 / 220)
     assert label.label_picture(None, noise(), []) is None
     assert label.label_picture(None, noise(), [[0, 0, 50, 50]] * 2) is None  # whose?
+
+
+# Who is who
+
+
+def people(directions, count=400, pictures=4, seed=0):
+    """Shapes (n, 40) of people who differ along some axes, and whose pictures differ in all."""
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(count), pictures)
+    differ = np.zeros((count, 40))
+    differ[:, directions] = 3 * rng.normal(size=(count, len(directions)))
+    sizes = rng.uniform(0.1, 10, 40)  # units of the coefficients
+    return sizes * (differ[who] + rng.normal(size=(len(who), 40))), who
+
+
+def test_likeness_is_what_people_differ_in():
+    directions = list(range(3, 3 + likeness.DIRECTIONS))
+    shapes, who = people(directions)
+    found = likeness.likeness(shapes, who)
+    assert found.shape == (40, 8) and found.dtype == np.float32
+    weight = np.linalg.norm(found * shapes.std(0)[:, None], axis=1)
+    assert sorted(np.argsort(weight)[-8:].tolist()) == directions
+    one, other = np.random.default_rng(1).integers(len(who), size=(2, 20_000))
+    apart = np.square((shapes[one] - shapes[other]) @ found).mean()
+    assert apart == pytest.approx(1, rel=0.05)
+
+
+def test_likeness_confuses_less():
+    learned = likeness.likeness(*people(range(8)))
+    rng = np.random.default_rng(0)
+    shapes, who = people(range(8), count=60, seed=5)
+    order = rng.permutation(len(who))
+    shapes, who, picture = shapes[order], who[order], np.arange(len(who))
+    assert likeness.confused(shapes @ learned, who, picture) < likeness.confused(
+        shapes / shapes.std(0), who, picture
+    )
+
+
+def test_how_often_people_are_confused():
+    """One person is seen at 0 and 0.5, another at 1 and 9."""
+    seen = np.array([[0.0], [0.5], [1.0], [9.0]])
+    who, picture = np.array([0, 0, 1, 1]), np.arange(4)
+    # they are 0.5 and 8 from themselves; of 1, 9, 0.5 and 8.5 between them, none and two are less
+    assert likeness.confused(seen, who, picture) == pytest.approx((0 + 2 / 4) / 2)
 
 
 # Settling

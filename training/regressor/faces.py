@@ -24,7 +24,7 @@ from training.regressor.geometry import CROP
 from training.regressor.kind import Kind
 from training.regressor.landmarks import eye_opening, mouth_opening, opposite_name, wink
 
-_LABELLED = ("inside", "scale", "source", "name", "scores")
+_LABELLED = ("inside", "scale", "source", "name", "person", "scores")
 _FITTED = ("pose", "alpha", "beta", "points", "roi")
 MADE = {"turned": 0.20, "lids": 0.16}  # shares of the pictures of ``training.regressor.turn``
 NO_FACE = -1  # the kind of a sample that shows none
@@ -52,7 +52,7 @@ class Faces:
             part |= {key: fit[key][:, index] for key in _FITTED}
             parts.append(part | dict(kind=fit["kind"][index].astype(np.int64)))
             self.score_names = label["score_names"]
-        self.inside, self.scale, self.source, self.name, self.scores, self.kind = (
+        self.inside, self.scale, self.source, self.name, self.person, self.scores, self.kind = (
             np.concatenate([part[key] for part in parts]) for key in (*_LABELLED, "kind")
         )
         self.pose, self.alpha, self.beta, self.points, self.roi = (
@@ -95,6 +95,11 @@ class Faces:
         matrix = roi_matrix(roi, roll)
         picture = cv2.warpAffine(self.crop(i), matrix, (SIZE, SIZE))
         return picture, *self.target(i, 0, matrix, roi[2])
+
+    def people(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """The rows of everybody's pictures, and who (n,) each face is."""
+        _, who, counts = np.unique(self.person, return_inverse=True, return_counts=True)
+        return np.split(np.argsort(who, kind="stable"), np.cumsum(counts)[:-1]), who
 
     def sampling_weights(self) -> np.ndarray:
         """(n,) probabilities: open mouths, closed and wide eyes, winks, turned heads and colour

@@ -238,6 +238,7 @@ def write(out: Path, turner: Turner, split: str, todo: list[tuple[int, Move]]) -
         inside=np.tile(np.array([0, 0, CROP - 1, CROP - 1], np.float32), (len(todo), 1)),
         scale=faces.scale[rows],
         name=faces.name[rows],
+        person=faces.person[rows],
         source=np.array(["lids" if any(m.lids) and abs(m.yaw) < 25 else "turned" for _, m in todo]),
         val=np.full(len(todo), split == "val"),
         scores=scores,
