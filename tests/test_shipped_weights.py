@@ -9,6 +9,7 @@ from conftest import REPO
 
 from bfm.bfm import PROVISIONED_MODEL
 from FaceBoxes import FaceBoxes
+from reenactment.linking import UNLIKE, apartness
 from reenactment.reenactor import DEFAULT_CONFIG
 from TDDFA import TDDFA
 from utils.config import load_config
@@ -147,3 +148,18 @@ def test_a_mirrored_picture_looks_the_other_way(tddfa, detector):
     back = tddfa(img[:, ::-1], [[width - right, top, width - left, bottom]])[0][0]
     yaws = [calc_pose(param)[1][0] for param in (there, back)]
     assert yaws[0] + yaws[1] == pytest.approx(0, abs=6)
+
+
+def test_who_is_who(tddfa, detector):
+    """Six people, and each of them blurred and in half the light."""
+    names = ["astronaut.png", "grace_hopper.jpg", "mona_lisa.jpg", "lady_agnew.jpg",
+             "girl_with_a_pearl_earring.jpg", "la_velata.jpg"]  # fmt: skip
+    seen = []
+    for img in map(example, names):
+        looks = img, np.uint8(cv2.GaussianBlur(img, (0, 0), 1.5) * 0.5)
+        params = [tddfa(look, detector(look)[:1])[0][0] for look in looks]
+        seen.append([tddfa.layout.split(param).shape @ tddfa.likeness for param in params])
+    first, again = np.array(seen).transpose(1, 0, 2)
+    unlike = np.stack([apartness(first - look) for look in again])
+    assert unlike.argmin(axis=1).tolist() == list(range(len(names)))
+    assert unlike.diagonal().max() < UNLIKE
