@@ -56,6 +56,7 @@ class Played:
         self._frame: Frame | None = None
         self.fps = footage.fps if footage else None
         self.sound = footage.sound if footage else None
+        self.age = None
 
     def at(self, seconds: float) -> Driver:
         """The expression between two frames, on the face of the nearer one."""
@@ -87,7 +88,7 @@ class Live:
         self._frames, self._find = iter(footage), find
         self._frame: Frame | None = None
         self._last: Driver | None = None
-        self.fps = footage.fps
+        self.fps, self.age = footage.fps, footage.age
         self.sound = None
 
     @property

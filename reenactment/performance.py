@@ -25,6 +25,7 @@ class Performance(Protocol):
 
     times : seconds of its frames, a single one of what does not move; fps : their rate.
     sound : what can be heard with it.
+    age : of what a camera sees, as in `Target`.
     """
 
     @property
@@ -35,6 +36,9 @@ class Performance(Protocol):
 
     @property
     def sound(self) -> Sound | None: ...
+
+    @property
+    def age(self) -> Callable[[], float] | None: ...
 
     def at(self, seconds: float) -> Driver:
         """The face of a moment, counted from the beginning."""
@@ -54,6 +58,7 @@ class Still:
     times: Sequence[float] = (0.0,)
     fps: float | None = None
     sound: Sound | None = None
+    age: Callable[[], float] | None = None
 
     def at(self, seconds: float) -> Driver:
         """The same at any moment."""

@@ -176,6 +176,7 @@ class Stage:
             frames=(Frame(still.img, number, at) for number, at in enumerate(times)),
             count=len(times) if isinstance(times, Sequence) else None,
             fps=job.clip.fps or (lead and lead.fps) or STILL_FPS,
+            age=lead.age if lead else None,
         )
 
     _performers: tuple[tuple[Callable[[str], bool], Callable[..., Cast]], ...] = (

@@ -132,7 +132,7 @@ def test_plain_ways_do_the_same_work(model):
     assert np.abs(drawn[0].astype(int) - drawn[1]).mean() < 4 < np.abs(drawn[0] - img).mean()
 
 
-@pytest.mark.parametrize("name", ["startup", "stages", "photo", "video", "scaling"])
+@pytest.mark.parametrize("name", ["startup", "stages", "photo", "video", "live", "scaling"])
 def test_every_benchmark_runs(name, model, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("models.networks._installed", lambda module: False)  # torch starts slowly
     path = tmp_path / "out.json"

@@ -1,10 +1,12 @@
 """How still, timely and faithful tracks are: python -m training.evaluate_video --clips A.mp4 ...
 
-Five tables, the weakest rows first, each of which compares what was seen with what is made of it in
+Six tables, the weakest rows first, each of which compares what was seen with what is made of it in
 whole tracks (forwards and backwards) and as frames come (live):
 
-still          a photograph with noise and compression: how far the landmarks spread in a second;
-               people of clips: how far beside a steady motion; before, crops go along with them
+still          a photograph that is filmed (noise, compression, a flickering light, an unsteady
+               hand), and the stillest half seconds of clips, as the optical flow tells: how far the
+               landmarks spread beside a steady motion; before, crops go along with them
+rest           how far apart lips, and open eyes, are in the frames that `--neutral auto` takes
 moving         the photograph on a path that is known, and the clips: frames that smoothing lags
                behind, and how far off it puts the face
 openings       blinks and closing lips of the clips: how much of their depth is left
@@ -16,11 +18,11 @@ self           the first frame of a clip wears the expression of others, against
 from __future__ import annotations
 
 import argparse
-import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -31,22 +33,24 @@ from reenactment import Reenactor, Transfer
 from reenactment.faces import EVERY, Face, FrameInfo
 from reenactment.following import follow
 from reenactment.openings import MIDDLE_COLUMNS
+from reenactment.rest import rest_of
 from reenactment.smoothing import Smoother
 from reenactment.track import Track, choose_tracks
 from reenactment.tracking import Tracker
 from reenactment.views import Output
 from training.evaluate_photo import psnr
-from utils.footage import Frame, open_footage
+from training.medleys import RATE, Medley, read
+from utils.footage import Frame
 from utils.io import WholeFiles
 from utils.sinks import open_sink
 
-RATE = 30.0
 SIZE, FACE_HEIGHT = (640, 480), 260  # of made clips, pixels
 NOISE, QUALITY = 4.0, 60  # deviation, of 255; of compression, 1 to 100
-STILL_SECONDS, WINDOW = 4.0, 1.0
+FLICKER, SHAKE = 0.03, 0.25  # deviations from frame to frame: of light; of the place, pixels
+STILL_SECONDS, WINDOW = 4.0, 0.5
+FLOW_SIZE = 160  # pixels of a face whose optical flow is looked at
 SWING, PERIOD = 60.0, 2.0  # pixels, seconds: up to 0.7 face sizes a second
 DEEP_BLINK, OPEN_LIPS, SHUT_LIPS = 0.3, 3.0, 1.0  # of the eye at rest; mm
-SCENES, SCENE_FRAMES, PANEL = 8, 40, (426, 480)  # of medleys
 RIGID = [27, 28, 29, 30, 31, 33, 35, 36, 39, 42, 45]  # landmarks of eyes and nose
 MOUTH = slice(48, 68)
 
@@ -94,11 +98,6 @@ class Studio:
 # clips
 
 
-def read(path: str) -> list[Frame]:
-    with open_footage(path) as footage:
-        return list(footage)
-
-
 def compressed(pictures: Iterable[np.ndarray]) -> list[Frame]:
     """Pictures as a video has them: with noise, and through an encoder."""
     rng = np.random.default_rng(0)
@@ -116,47 +115,78 @@ def swing(seconds: np.ndarray) -> np.ndarray:
     return SWING * np.sin(2 * np.pi * seconds / PERIOD)
 
 
-def made(name: str, moving: bool) -> list[Frame]:
-    """An example picture as a clip."""
-    seconds = np.arange(int(STILL_SECONDS * RATE)) / RATE
-    offsets = swing(seconds) if moving else np.zeros_like(seconds)
+def swung(name: str) -> list[Frame]:
+    """A clip of an example picture that moves."""
+    offsets = swing(np.arange(int(STILL_SECONDS * RATE)) / RATE)
     return compressed(scene(SIZE, FACE_HEIGHT, name, offset=(x, 0.0)) for x in offsets)
+
+
+def filmed(name: str) -> list[Frame]:
+    """A clip of an example picture, from an unsteady hand in a flickering light."""
+    rng, count = np.random.default_rng(1), int(STILL_SECONDS * RATE)
+    places, lights = rng.normal(0, SHAKE, (count, 2)), rng.normal(1, FLICKER, count)
+    return compressed(
+        np.clip(light * scene(SIZE, FACE_HEIGHT, name, offset=(x, y)), 0, 255)
+        for (x, y), light in zip(places.tolist(), lights.tolist())
+    )
 
 
 # still and moving
 
 
-def spread(points: np.ndarray, seconds: np.ndarray, places: Sequence[int], degree: int) -> float:
-    """How far landmarks (T, 2, 68) spread in the windows that begin at some places, pixels.
+def flow(one: np.ndarray, other: np.ndarray, face: Face) -> float:
+    """How far a face moves from a frame to the next, on average over its crop, in its sizes."""
+    x0, y0, x1, y1 = np.maximum(face.roi_box, 0).astype(int)
+    greys = (cv2.cvtColor(img[y0:y1, x0:x1], cv2.COLOR_BGR2GRAY) for img in (one, other))
+    size = (FLOW_SIZE, FLOW_SIZE * (y1 - y0) // (x1 - x0))
+    first, second = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in greys)
+    dense = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    moves = dense.calc(first, second, np.zeros((*first.shape, 2), np.float32))
+    return float(np.linalg.norm(moves, axis=2).mean()) / FLOW_SIZE
 
-    degree : of the polynomial in time that they spread about: 0 is their mean, 2 a steady motion.
+
+def stillest(frames: Sequence[Frame], track: Track) -> tuple[slice, float]:
+    """The window of a track in which the face's picture moves least, and how far it does a frame.
+
+    The first second is where live filters begin.
     """
-    spreads = []
-    for i in places:
-        window = slice(i, np.searchsorted(seconds, seconds[i] + WINDOW))
-        powers = np.vander(seconds[window] - seconds[i], degree + 1)
-        values = points[window].reshape(len(powers), -1)
-        left = values - powers @ np.linalg.lstsq(powers, values, rcond=None)[0]
-        spreads.append(left.std(axis=0).mean())
-    return float(np.mean(spreads))
+    imgs = [frames[number].img for number in track.frames]
+    flows = np.array([flow(*pair, track[k]) for k, pair in enumerate(zip(imgs, imgs[1:]))])
+    windows = [slice(i, int(np.searchsorted(track.seconds, second + WINDOW)))
+               for i, second in enumerate(track.seconds)
+               if 1 <= second <= track.seconds[-1] - WINDOW]
+    moved = [float(flows[window.start : window.stop - 1].mean()) for window in windows]
+    least = int(np.argmin(moved))
+    return windows[least], moved[least]
 
 
-def windows(seconds: np.ndarray) -> list[int]:
-    """Where a whole window can begin; the first second is where live filters begin."""
-    fits = (seconds >= WINDOW) & (seconds <= seconds[-1] - WINDOW)
-    return np.flatnonzero(fits)[::5].tolist()
+def spread(points: np.ndarray, seconds: np.ndarray) -> float:
+    """How far landmarks (T, 2, 68) spread beside a steady motion, pixels."""
+    powers = np.vander(seconds - seconds[0], 3)
+    values = points.reshape(len(powers), -1)
+    left = values - powers @ np.linalg.lstsq(powers, values, rcond=None)[0]
+    return float(left.std(axis=0).mean())
 
 
-def still_row(studio: Studio, name: str, frames: Sequence[Frame], degree: int) -> Row:
-    """A still clip spreads about its mean, people about their motions."""
+def still_row(studio: Studio, name: str, frames: Sequence[Frame]) -> Row:
     before, track = (studio.track(frames, steady) for steady in (False, True))
+    window, moved = stillest(frames, track)
     spreads = [
-        spread(studio.landmarks(one), one.seconds, windows(one.seconds), degree)
+        spread(studio.landmarks(one)[window], one.seconds[window])
         for one in (before, track, *studio.smoothed(track).values())
     ]
-    share = 100 * spreads[0] / float(track.sides.mean())
+    share = 100 * spreads[0] / float(track.sides[window].mean())
     less = [spreads[0] / after for after in spreads[1:]]
-    return (name, f"{spreads[0]:.2f}", f"{share:.2f}", *(f"{ratio:.1f}" for ratio in less))
+    return (name, f"{100 * moved:.2f}", f"{spreads[0]:.2f}", f"{share:.2f}",
+            *(f"{ratio:.1f}" for ratio in less))
+
+
+def rest_row(studio: Studio, name: str, track: Track) -> Row:
+    openings, smooth = studio.reenactor.openings, Smoother(studio.reenactor).track(track)
+    rest, lips = rest_of(smooth, openings), studio.lips(smooth)
+    eyes = openings.eyes(rest).min() / np.median(studio.eyes(smooth))
+    gaps = studio.lips_of(rest), float(np.median(lips)), float(lips.min())
+    return (name, *(f"{gap:.1f}" for gap in gaps), f"{eyes:.2f}")
 
 
 def lag(true: np.ndarray, found: np.ndarray) -> float:
@@ -227,67 +257,6 @@ def openings_row(studio: Studio, name: str, track: Track) -> Row:
 # people
 
 
-class Medley:
-    """Scenes of one to three people side by side, of a cast of three, made of clips."""
-
-    def __init__(self, clips: Sequence[str], seed: int) -> None:
-        self._random = random.Random(seed)
-        cast = self._random.sample(list(clips), 3)
-        self.scenes: list[list[str | None]] = [[cast[0], cast[1]]]
-        while len(self.scenes) < SCENES:
-            self.scenes.append(self._next(cast, self.scenes[-1]))
-
-    def _next(self, cast: list[str], last: list[str | None]) -> list[str | None]:
-        """A cut to others, or somebody leaves or comes."""
-        present = [place for place, name in enumerate(last) if name]
-        absent = [name for name in cast if name not in last]
-        event, scene = self._random.choice(["cut", "cut", "leave", "come"]), list(last)
-        if event == "leave" and len(present) > 1:
-            scene[self._random.choice(present)] = None
-        elif event == "come" and None in last and absent:
-            scene[last.index(None)] = self._random.choice(absent)
-        else:
-            scene = [*self._random.sample(cast, self._random.choice([1, 2, 2, 3]))]
-        return scene
-
-    def __iter__(self) -> Iterator[Frame]:
-        shown: Counter[str | None] = Counter()
-        for number in range(SCENES * SCENE_FRAMES):
-            panels = []
-            for name in self.scenes[number // SCENE_FRAMES]:
-                panels.append(panel(name, shown[name]))
-                shown[name] += 1
-            yield Frame(np.hstack(panels), number, number / RATE)
-
-    def who(self, number: int, x: float) -> str | None:
-        """Who is at a place of a frame."""
-        return self.scenes[number // SCENE_FRAMES][int(x // PANEL[0])]
-
-
-@cache
-def panels_of(path: str) -> list[np.ndarray]:
-    """A clip's frames as panels of their height, the middle of each."""
-    width, height = PANEL
-    panels = []
-    for img, *_ in read(path):
-        scale = height / img.shape[0]
-        img = cv2.resize(img, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        missing = max(width - img.shape[1], 0)
-        img = cv2.copyMakeBorder(img, 0, 0, missing // 2, missing - missing // 2,
-                                 cv2.BORDER_CONSTANT)
-        left = (img.shape[1] - width) // 2
-        panels.append(np.ascontiguousarray(img[:, left : left + width]))
-    return panels
-
-
-def panel(name: str | None, number: int) -> np.ndarray:
-    """A clip's frame, over and over; grey where nobody is."""
-    if name is None:
-        return np.full((PANEL[1], PANEL[0], 3), 40, np.uint8)
-    panels = panels_of(name)
-    return panels[number % len(panels)]
-
-
 def people_rows(studio: Studio, clips: Sequence[str], count: int) -> list[Row]:
     """One for whole tracks, one for numbers as they are given live."""
     totals = {"whole": Counter[str](), "live": Counter[str]()}
@@ -313,11 +282,10 @@ def tally(total: Counter[str], medley: Medley, faces: Sequence[Face]) -> None:
         who = medley.who(face.frame.number, (face.roi_box[0] + face.roi_box[2]) / 2)
         seen.setdefault(face.track, Counter())[who] += 1
         sights[face.frame.number, who] += 1
-    shown = sum(SCENE_FRAMES * sum(name is not None for name in s) for s in medley.scenes)
     once = sum(who is not None for _, who in sights)
     owners = {count.most_common(1)[0][0] for count in seen.values()}
-    total["shown"] += shown
-    total["missed"] += shown - once
+    total["shown"] += medley.shown
+    total["missed"] += medley.shown - once
     total["false"] += len(faces) - once
     total["wrong"] += len(faces) - sum(max(count.values()) for count in seen.values())
     total["people"] += len(owners)
@@ -333,23 +301,28 @@ def self_row(studio: Studio, name: str, frames: Sequence[Frame], track: Track, c
     reenactor, transfer = studio.reenactor, Transfer()
     track = Smoother(reenactor).track(track)
     target, img = track[0], frames[track.frames[0]].img
+    own = picture(reenactor.render(img, target))
     likeness: list[tuple[float, ...]] = []
     opened: list[tuple[float, float]] = []
     for place in np.linspace(1, len(track) - 1, count).astype(int):
         face, other = track[place], frames[track.frames[place]].img
-        result = reenactor.apply(transfer, face, target)
+        transferred = partial(reenactor.apply, transfer, face)
+        result = transferred(target)
         source = face, other
         photo = picture(reenactor.render(img, result, "photo", targets=target, source=source))
         mask = picture(reenactor.render(img, result))
-        pairs = (img, other), (photo, other), (mask, picture(reenactor.render(other, face)))
+        itself = transferred(replace(face, expression=target.expression))
+        wanted = picture(reenactor.render(other, itself))
+        pairs = (img, other), (photo, other), (own, wanted), (mask, wanted)
         likeness.append(tuple(
             mouth_likeness(studio, of_target, target, of_other, face)
             for of_target, of_other in pairs
         ))
         seen = reenactor.regress(photo, reenactor.landmarks([result]), crop_policy="landmark")[0]
         opened.append((studio.lips_of(seen), studio.lips_of(face)))
-    agreement = np.corrcoef(np.array(opened).T)[0, 1]
-    return (name, *(f"{value:.1f}" for value in np.mean(likeness, axis=0)), f"{agreement:.2f}")
+    agreement, moved = np.corrcoef(np.array(opened).T)[0, 1], np.std(opened, axis=0)[1]
+    return (name, *(f"{value:.1f}" for value in np.mean(likeness, axis=0)), f"{moved:.2f}",
+            f"{agreement:.2f}")
 
 
 def picture(output: Output) -> np.ndarray:
@@ -390,15 +363,14 @@ def main() -> None:
     args = parser.parse_args()
     studio, names = Studio(), [Path(path).stem for path in args.clips]
     seconds = np.arange(int(STILL_SECONDS * RATE)) / RATE
-    stills = {name: made(name, False) for name in PEOPLE}
-    moving = {name: studio.track(made(name, True)) for name in PEOPLE}
+    stills = {name: filmed(name) for name in PEOPLE}
+    moving = {name: studio.track(swung(name)) for name in PEOPLE}
     frames = {name: read(path) for name, path in zip(names, args.clips)}
     tracks = {name: studio.track(frames[name]) for name in names}
 
-    show("still", ("", "before, px", "% of face", "steady crop, times less",
-                   "whole track, times less", "live, times less"),
-         [*(still_row(studio, name, clip, 0) for name, clip in stills.items()),
-          *(still_row(studio, name, clip, 2) for name, clip in frames.items())], 5)
+    show("still", ("", "moves, % of face a frame", "before, px", "% of face",
+                   "steady crop, times less", "whole track, times less", "live, times less"),
+         [still_row(studio, name, clip) for name, clip in {**stills, **frames}.items()], 5)
     show("moving", ("", "whole track, frames", "off, % of face", "live, frames", "off, % of face"),
          [*(moving_row(studio, name, t, swing(seconds)) for name, t in moving.items()),
           *(moving_row(studio, name, track) for name, track in tracks.items())])
@@ -409,8 +381,11 @@ def main() -> None:
         show("people", ("", "faces shown", "missed", "false", "wrong number", "people",
                         "extra numbers"),
              people_rows(studio, args.clips, args.medleys))
-    show("self", ("", "as it is, dB", "photo, dB", "mask, dB", "openings' correlation"),
-         [self_row(studio, name, frames[name], tracks[name], args.others) for name in names], 4)
+    show("rest", ("", "lips, mm", "usually", "least", "eyes, of usual"),
+         [rest_row(studio, name, track) for name, track in tracks.items()])
+    show("self", ("", "photo as it is, dB", "photo, dB", "mask as it is, dB", "mask, dB",
+                  "lips move, mm", "openings' correlation"),
+         [self_row(studio, name, frames[name], tracks[name], args.others) for name in names], 6)
 
 
 if __name__ == "__main__":
