@@ -34,6 +34,7 @@ class Tape:
     count: int
     fps: float = 10.0
     sound: None = None
+    age: None = None
     begun: int = 0
     taken: list[int] = field(default_factory=list)
 
