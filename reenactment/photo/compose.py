@@ -135,10 +135,10 @@ def _change(
     box = field.box
     patch = as_levels(box.of(photo))
     work = Work(sitter, after, field, patch, sampled(patch, box, box, field.moves))
-    shade(work)
     paint_mouth(work, donor)
     if sitter.eyes:
         paint_eyes(work, donor)
+    shade(work)
     put_levels(work.result, box.of(photo), None if kept is None else ~box.of(kept))
 
 
