@@ -15,6 +15,7 @@ from reenactment.photo.head import Head
 from reenactment.photo.interior import Spots, made_up, recoloured
 from reenactment.photo.lids import corrected
 from reenactment.photo.portrait import Portrait
+from Sim3DR import interpolate, rasterise
 from utils.assets import PROJECT_ROOT
 
 SIZE = (360, 330)  # height and width of a picture that holds a face of some 200 pixels
@@ -422,6 +423,45 @@ def test_a_mask_does_not_open(photographer, bfm, cloth, opens):
     x, y = np.rint(lips[len(lips) // 2]).astype(int)
     changed = np.abs(photo[y - 8 : y + 20, x - 10 : x + 11].astype(int) - cloth).max()
     assert (changed > 40) == opens
+
+
+@pytest.mark.parametrize("off", [-5.0, 0.0, 5.0])
+def test_lips_are_found_where_the_picture_has_them(photographer, bfm, off):
+    """Lips painted some pixels below or above the fit's; 18 pixels are a quarter of the nose."""
+    face = posed(height=300, middle=(250, 260))
+    head = photographer.model.head(face)
+    img = np.full((520, 500, 3), (105, 130, 190), np.uint8)
+    edge = head.vertices[bfm.landmarks[48:60], :2] + off * head.down
+    cv2.fillPoly(img, [np.rint(edge).astype(np.int32)], (70, 70, 150))
+    moved = Portrait.of(photographer.model, face, img, eyes=True).shift
+    lip = moved[bfm.landmarks[51]]
+    assert lip @ head.down == pytest.approx(off, abs=1.0)
+    assert np.array_equal(moved[bfm.landmarks[36:48]], np.zeros((12, 2)))  # the eyes
+
+
+def test_a_plain_picture_moves_no_lips(photographer, bfm):
+    plain = np.full((*SIZE, 3), 128, np.uint8)
+    shift = Portrait.of(photographer.model, posed(), plain, eyes=True).shift
+    assert np.abs(shift).max() < 1e-3
+
+
+def test_new_light_has_no_edges(bfm, monkeypatch):
+    """What it adds to a photo changes little from pixel to pixel, where lips' box ends, too."""
+    face = posed(height=300, middle=(250, 260))
+    result = posed(smiling(bfm, 0.35), height=300, middle=(250, 260))
+    head = Photographer(bfm).model.head(face)
+    raster = rasterise(head.vertices, bfm.tri, (520, 500))
+    lit = 120 + 100 * interpolate(raster, head.normals[:, 1:2])
+    img = np.where(raster.covered[..., None], lit, 120).repeat(3, axis=2).astype(np.uint8)
+    photo = Photographer(bfm)(img, [face], [result]).astype(int)
+    monkeypatch.setattr(Portrait, "light", None)
+    added = photo - Photographer(bfm)(img, [face], [result])
+    distance = interpolate(raster, np.abs(bfm.topology.slit)[:, None])[..., 0]
+    skin = (distance > 14) & (distance < 30)  # mm from the slit
+    added[~skin] = 0
+    both = skin[1:] & skin[:-1], skin[:, 1:] & skin[:, :-1]
+    steps = [np.abs(np.diff(added, axis=axis))[near].max() for axis, near in enumerate(both)]
+    assert np.abs(added).max() > 20 and max(steps) <= 12
 
 
 def test_lids_close_what_the_fit_leaves_open():

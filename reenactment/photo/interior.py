@@ -20,7 +20,7 @@ _ROWS = np.linspace(0, 1, 9)  # shares of the way from the upper to the lower li
 _SPILL = 2.5  # pixels that the strip is larger than the opening, for its soft border
 _OPEN_SOURCE = (0.025, 0.045)  # widths of the mouth, over which a source shows its teeth
 _JAW_LANDMARKS, _JAW = (57, 8), 0.9  # lower lip and chin; their share of the teeth's move
-_INSET_Y, _INSET_X = 0.08, 0.03  # of the source's opening, left out at its edges
+_INSET_Y, _INSET_X = 0.14, 0.03  # of the source's opening, left out at its edges
 # The brightest of teeth (97th percentile) have about 1.3 · skin^0.56 of light, measured on 64 open
 # mouths: 3.3 times a dark skin's, 1.8 times a light one's. Their tint is the skin's, times this.
 _TEETH_POWER, _TEETH_GAIN, _MOST_LIGHT = 0.56, 1.3, 0.88

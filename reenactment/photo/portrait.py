@@ -14,6 +14,7 @@ from reenactment.photo.field import Box
 from reenactment.photo.head import Head
 from reenactment.photo.lids import Lidded, settled
 from reenactment.photo.light import Light, light_on
+from reenactment.photo.lips import found
 from reenactment.photo.posed import Modeller, Posed
 from reenactment.photo.seam import snapped
 
@@ -61,8 +62,10 @@ class Portrait:
 
     @cached_property
     def shift(self) -> np.ndarray:
-        """How far (n, 2) its vertices are off the seam of closed lips, pixels."""
-        return snapped(self.plain, self.pixels, self.box)
+        """How far (n, 2) its vertices are off the picture's lips, and off the seam of closed ones,
+        pixels."""
+        shift = found(self.plain, self.pixels, self.box)
+        return shift + snapped(self.plain.shifted(shift), self.pixels, self.box)
 
     @cached_property
     def head(self) -> Head:
