@@ -5,7 +5,7 @@ cutoff rises with the speed of what it filters. Pose, expression, lids and score
 their own; a shape is a person's and does not move at all. A whole track is filtered forwards and
 backwards, by cutoffs that are the same both ways, so that nothing lags. Eyes and lips never come
 to be open much farther, or less, than they were: blinks and the closures of speech are too short
-for any filter.
+for any filter; eyes that were all but shut are shut.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bfm.bfm import LID_COLUMNS
+from reenactment.blinks import UsualEyes, shut, usual_of
 from reenactment.faces import Face
 from reenactment.openings import MIDDLE_COLUMNS
 from reenactment.reenactor import Reenactor
@@ -113,13 +114,14 @@ class Smoother:
         signals = self._apart(track)
         person = self._people.get(face.track)
         if person is None or not person.goes_on(track):
-            shape = person.shape if person else SteadyShape(self._spread)
-            person = self._people[face.track] = _Live(shape)
+            person = self._people[face.track] = _Live(self._spread, person)
         steady = person.shape.add(face.shape)
         smooth = self._joined(track, person(track, signals, self._amount))[0]
         smooth = replace(face, pose=smooth.pose, shape=steady, expression=smooth.expression,
                          scores=smooth.scores)
-        return self._with_openings(face, smooth)
+        if self._openings is None:
+            return smooth
+        return self._with_openings(face, smooth, person.usual.add(self._openings.eyes(face)))
 
     def track(self, track: Track) -> Track:
         """A whole track; nothing in it comes later than it did."""
@@ -135,7 +137,11 @@ class Smoother:
             expressions=np.concatenate([part.expressions for part in parts]),
             scores=None if track.scores is None else np.concatenate([p.scores for p in parts]),
         )
-        faces = [self._with_openings(track[i], smooth[i]) for i in range(len(track))]
+        if self._openings is None:
+            return smooth
+        raw = [track[place] for place in range(len(track))]
+        usual = usual_of(np.array([self._openings.eyes(face) for face in raw]))
+        faces = [self._with_openings(face, smooth[i], usual) for i, face in enumerate(raw)]
         return replace(smooth, expressions=np.stack([face.expression for face in faces]))
 
     def _scene(self, track: Track) -> Track:
@@ -191,11 +197,13 @@ class Smoother:
             scores=None if scores is None else scores.astype(np.float32),
         )
 
-    def _with_openings(self, raw: Face, smooth: Face) -> Face:
-        """The smoothed face with its eyes and lips about as far open as they were."""
+    def _with_openings(self, raw: Face, smooth: Face, usual: np.ndarray) -> Face:
+        """The smoothed face with its eyes and lips about as far open as they were.
+
+        usual (2,) : how open the person's eyes are when they do not blink.
+        """
         openings = self._openings
-        if openings is None:
-            return smooth
+        assert openings is not None
         lips = [openings.lips(face)[MIDDLE_COLUMNS].mean() for face in (raw, smooth)]
         off = lips[1] - lips[0]
         expression = smooth.expression.copy()
@@ -207,16 +215,18 @@ class Smoother:
         lids = expression.copy()
         lids[:, LID_COLUMNS] += 1
         slope = openings.eyes(replace(smooth, expression=lids)) - closed
-        off = closed - openings.eyes(raw)
-        expression[:, LID_COLUMNS] += (np.clip(off, -_EYES_MARGIN, _EYES_MARGIN) - off) / slope
+        wanted = shut(openings.eyes(raw), usual)
+        wanted += np.clip(shut(closed, usual) - wanted, -_EYES_MARGIN, _EYES_MARGIN)
+        expression[:, LID_COLUMNS] += (wanted - closed) / slope
         return replace(smooth, expression=expression)
 
 
 class _Live:
-    """The filters of one person, who has been seen without a gap."""
+    """The filters of one person, who has been seen without a gap; what is known from before."""
 
-    def __init__(self, shape: SteadyShape) -> None:
-        self.shape = shape
+    def __init__(self, spread: np.ndarray, before: _Live | None) -> None:
+        self.shape: SteadyShape = before.shape if before else SteadyShape(spread)
+        self.usual: UsualEyes = before.usual if before else UsualEyes()
         self._last: Track | None = None
         self._filters = {name: _OneEuro(band) for name, band in BANDS.items()}
 

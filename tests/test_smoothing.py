@@ -131,6 +131,19 @@ def test_blinks_keep_their_depth(kind, length):
 
 
 @both
+def test_lids_that_all_but_shut_are_shut(kind):
+    eyes, usual = model().openings.eyes, model().openings.eyes(make_track()[0])
+    coefficient = 0.7 * usual / (usual - eyes(make_track(blink=np.ones(FRAMES))[0]))
+    blink = np.zeros(FRAMES)
+    blink[50:53] = coefficient.mean()
+    raw = make_track(blink=blink)
+    assert (eyes(raw[51]) > 0.25 * usual).all()
+    smooth = smoothed(raw, kind)
+    assert (eyes(smooth[51]) < 0.06).all()
+    np.testing.assert_allclose(eyes(smooth[40]), usual, atol=0.05)
+
+
+@both
 def test_the_lips_of_a_plosive_close(kind):
     jaw = np.full(FRAMES, 0.5)
     jaw[50:52] = 0.0
