@@ -124,7 +124,7 @@ def draw_all(
         try:
             for frame in frames:
                 before = annotator.faces
-                sink.write(annotator(frame.img), frame.seconds)
+                sink.write(annotator(frame.img), frame.seconds, frame.lasts)
                 count, faceless = count + 1, faceless + (annotator.faces == before)
         except KeyboardInterrupt:
             if count == faceless:

@@ -15,6 +15,7 @@ from benchmarks.scenes import INPUTS, PEOPLE, write_clip
 from face_reenactment import reenact
 from reenactment import Job, Reenactor, live
 from utils.console import Silent
+from utils.footage import Frame
 
 SIZE = (1280, 720)
 SETTLED = 1.0  # seconds, after which everything has been loaded
@@ -29,7 +30,7 @@ class Probe:
         self.ages: list[float] = []
         self.moments: list[float] = []
 
-    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+    def write(self, output: np.ndarray, frame: Frame) -> None:
         """Take what the window would show."""
         self.ages.append(1000 * self._age())
         self.moments.append(time.perf_counter())

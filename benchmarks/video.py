@@ -17,6 +17,7 @@ from face_reenactment import reenact
 from reenactment import Job, Reenactor
 from utils.console import Silent
 from utils.footage import Frame, open_footage
+from utils.footage.frames import Tally
 from utils.io import WholeFiles
 from utils.sinks import open_sink
 
@@ -59,8 +60,8 @@ class Clip:
             sink = open_sink(self.result, footage.fps, files)
             encode = timed("encode", sink.encoder.add, steps)
             begin = time.perf_counter()
-            for frame in timed_frames("decode", footage.read(0.0), steps):
-                encode(edit(frame.img), frame.seconds)
+            for frame in timed_frames("decode", footage.read(0.0, Tally()), steps):
+                encode(edit(frame.img), frame.seconds, None)
             sink.close()
             return 1000 * (time.perf_counter() - begin) / self.frames
 

@@ -38,6 +38,8 @@ class Clip:
 
     def __post_init__(self) -> None:
         start, end = self.trim
+        if start is None:
+            raise UsageError("trim: START has to be a number of seconds")
         if not 0 <= start < (float("inf") if end is None else end):
             raise UsageError(f"trim: expected 0 <= START < END, got {start:g} and {end}")
         if self.fps is not None and not 0 < self.fps <= MAX_FPS:

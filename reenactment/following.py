@@ -33,13 +33,14 @@ def follow(
     lately = _Lately(tracker)
     times: list[float] = []
     people: dict[int, list[Face]] = {}
-    for img, number, seconds in frames:
-        frame = FrameInfo(name, (img.shape[1], img.shape[0]), number, seconds)
+    for shown in frames:
+        img = shown.img
+        frame = FrameInfo(name, (img.shape[1], img.shape[0]), shown.number, shown.seconds)
         faces = tracker(img, frame)
         for face in faces:
             people.setdefault(face.track or 0, []).extend([*lately.missed(face, img), face])
         lately.keep(img, frame, faces)
-        times.append(seconds)
+        times.append(shown.seconds)
     duration = duration_of(times)
     tracks = [Track.of(faces, number, duration) for number, faces in people.items()]
     return left_to_right(_lasting(link(tracks, reenactor.tddfa.likeness)))

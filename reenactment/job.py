@@ -26,7 +26,7 @@ from reenactment.transfer import Transfer
 from reenactment.views import VIEWS
 from utils.errors import UsageError
 from utils.footage import is_footage
-from utils.io import check_near
+from utils.io import check_near, check_place
 from utils.sinks import check_sink, is_sink
 
 AUTO = "auto"  # the neutral face that a moving source shows by itself
@@ -120,10 +120,14 @@ class Job:
             self._check_without_source()
         if self.interpolate is not None and self.interpolate not in _STEPS:
             raise UsageError(f"interpolate: expected 2 to {_STEPS[-1]}, got {self.interpolate}")
+        if self.pairs and self.target_face != "largest":
+            raise UsageError("pair: it says which faces are meant, and so does target_face")
         if self.pairs and (self.neutral or self.source is None):
             raise UsageError("pair: it needs a source, and goes without neutral_img_fp")
         if self.neutral == AUTO and not self.source_moves:
             raise UsageError("neutral_img_fp: auto is for sources that move; name a picture")
+        if not 0 <= self.at < float("inf"):
+            raise UsageError(f"at: expected seconds from 0 on, got {self.at:g}")
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"min_confidence: expected 0 to 1, got {self.min_confidence}")
         if self.quality is not None and self.quality not in _QUALITIES:
@@ -137,14 +141,20 @@ class Job:
 
         Raises
         ------
-        UsageError : the former; OutputError : an encoder is missing, or what moves has a URL.
+        UsageError : the former, or what shows moving pictures is missing.
+        OutputError : so is an encoder, or a file cannot be written, or what moves has a URL.
         """
         inputs = [path for path in (self.source, self.target, self.neutral) if path]
         check_outputs(self.files(), inputs)
         for _, path in self.files() if self.moving else ():
             check_near(path)
+            check_place(path)
             if is_sink(path):
                 check_sink(path, self.clip.encoder)
+        if self.clip.virtual_camera or self.clip.osc:
+            from reenactment.live import check_live
+
+            check_live(self.clip)
 
     def _can_hold_params(self, path: str) -> bool:
         return is_param_file(path) or (self.moving and VIEWS["track"].medium.holds(path, True))

@@ -6,12 +6,15 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import cv2
 import numpy as np
 
+from reenactment.clip import Clip
 from utils.errors import UsageError
+from utils.footage import Frame
 from utils.io import one_line
 
 logger = logging.getLogger(__name__)
@@ -33,7 +36,7 @@ class Window:
         self._title, self._age = title, age
         self._works = True
 
-    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+    def write(self, output: np.ndarray, frame: Frame) -> None:
         """Show a picture (H, W, 3) uint8 BGR."""
         if not self._works:
             return
@@ -72,16 +75,10 @@ class VirtualCamera:
     """
 
     def __init__(self, fps: float) -> None:
-        try:
-            import pyvirtualcam
-        except ImportError as error:
-            raise UsageError(
-                "--virtual_camera needs a package: pip install pyvirtualcam"
-            ) from error
-        self._module, self._fps = pyvirtualcam, fps
+        self._module, self._fps = _cameras(), fps
         self._camera: Any = None
 
-    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+    def write(self, output: np.ndarray, frame: Frame) -> None:
         """Send a picture (H, W, 3) uint8 BGR."""
         if self._camera is None:
             height, width = output.shape[:2]
@@ -114,15 +111,11 @@ class Avatar:
     def __init__(self, place: str) -> None:
         host, port = parse_place(place)
         try:
-            from pythonosc.udp_client import SimpleUDPClient
-        except ImportError as error:
-            raise UsageError("--osc needs a package: pip install python-osc") from error
-        try:
-            self._client = SimpleUDPClient(host, port)
+            self._client = _osc().SimpleUDPClient(host, port)
         except OSError as error:
             raise UsageError(f"--osc {place}: {one_line(error)}") from error
 
-    def write(self, output: Sequence[Mapping[str, Any]], number: int, seconds: float) -> None:
+    def write(self, output: Sequence[Mapping[str, Any]], frame: Frame) -> None:
         """Send what `weights.describe` tells of the first face; without one, nothing."""
         for face in output[:1]:
             for name, weight in face["weights"].items():
@@ -135,11 +128,35 @@ class Avatar:
         """There is nothing to end."""
 
 
+def check_live(clip: Clip) -> None:
+    """Find out early what would keep moving pictures from being sent; raises UsageError."""
+    if clip.osc:
+        parse_place(clip.osc)
+        _osc()
+    if clip.virtual_camera:
+        _cameras()
+
+
+def _osc() -> Any:
+    return _loaded("pythonosc.udp_client", "osc", "python-osc")
+
+
+def _cameras() -> Any:
+    return _loaded("pyvirtualcam", "virtual_camera", "pyvirtualcam")
+
+
+def _loaded(module: str, option: str, package: str) -> Any:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UsageError(f"{option} needs a package: pip install {package}") from error
+
+
 def parse_place(text: str) -> tuple[str, int]:
     """The host and port of 'HOST:PORT' or 'PORT'; raises UsageError."""
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise UsageError(f"--osc: expected HOST:PORT or PORT, got {text!r}")
+        raise UsageError(f"osc: expected HOST:PORT or PORT, got {text!r}")
     return host or _LOOPBACK, int(port)
 
 

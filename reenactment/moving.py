@@ -148,19 +148,33 @@ class Moving:
             replace(face, frame=face.frame._replace(number=number, seconds=rows[number][0]))
             for number, face in enumerate(faces)
         ], duration=rows[-1][0])
-        performance = self._performance(track, [second for second, _ in rows], None)
+        (track,) = self._trimmed([track], path)
+        performance = self._performance(track, track.seconds.tolist(), None)
         return Cast({1: performance}, f"weights over {track.duration:.2f} s")
 
     def tracks(self, path: str, choice: str) -> Cast:
         """The people of a track file."""
-        tracks = load_tracks(path, self._reenactor.tddfa.layout)
+        tracks = self._trimmed(load_tracks(path, self._reenactor.tddfa.layout), path)
         chosen = choose_tracks(tracks, choice, path)
         times = sorted({second for track in tracks for second in track.seconds.tolist()})
         return self._played(chosen, len(tracks), choice, times)
 
+    def _trimmed(self, tracks: Sequence[Track], path: str) -> list[Track]:
+        """What is taken of tracks that drive; raises InputError where that is nothing."""
+        start, end = self._of_source
+        parts = [part for track in tracks if (part := track.within(start, end))]
+        if not parts:
+            raise InputError(f"cannot read {path} from second {start:g}: nobody is seen there")
+        return parts
+
+    @property
+    def _of_source(self) -> tuple[float, float | None]:
+        """The seconds that are taken of what drives; a target that moves is trimmed itself."""
+        return (0.0, None) if self._job.target_moves else self._job.clip.trim
+
     def footage(self, path: str, choice: str) -> Cast:
         """The people of footage, or whom a camera sees."""
-        footage = self._open(path, (0.0, None) if self._job.target_moves else self._job.clip.trim)
+        footage = self._open(path, self._of_source)
         if footage.live:
             return Cast({1: Live(footage, self._live_finder(footage, choice))}, _AS_IT_COMES)
         chosen, people, times = self._follow(footage, path, choice)

@@ -91,6 +91,10 @@ def model_config(args: argparse.Namespace) -> dict[str, Any]:
     return config
 
 
+# Of the system or the user, besides Ctrl-C; where there are no terminals that can be closed, one.
+_STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 def run_program(
     parser: Parser, argv: Sequence[str] | None, run: Callable[[argparse.Namespace], int]
 ) -> int:
@@ -104,7 +108,9 @@ def run_program(
     try:
         args = parser.parse_args(argv)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
+            for stop in _STOPS:
+                if signal.getsignal(stop) is not signal.SIG_IGN:  # as nohup has it
+                    signal.signal(stop, signal.default_int_handler)  # clean up as after Ctrl-C
         with nullcontext() if args.log_level == "debug" else silenced_libraries():
             logging.basicConfig(format="%(message)s", level=args.log_level.upper())
             return run(args)

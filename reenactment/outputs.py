@@ -13,6 +13,7 @@ from reenactment.views import VIEWS
 from reenactment.weights import is_weights_file
 from utils.errors import UsageError
 from utils.footage import is_footage
+from utils.footage.pictures import files_of, is_numbered_as
 
 EVERY, DEFAULT_KIND = "all", "3d"
 DEFAULT_PATTERN = "{index}_{source_name}_to_{target_name}_{opt}.{ext}"
@@ -122,7 +123,7 @@ def name_outputs(
         wanted = dict.fromkeys(suffix for suffixes in endings for suffix in suffixes)
         raise UsageError(
             f"output_fp: {output_fp} cannot hold {', '.join(kinds)}; let it end in "
-            + ", ".join(wanted)
+            + ", ".join(wanted) + (", and have no %d" if is_numbered(output_fp) else "")
         )
     if len(kinds) == 1:
         return {kinds[0]: output_fp}
@@ -215,9 +216,10 @@ def check_outputs(written: Iterable[tuple[str, str]], inputs: Iterable[str]) -> 
     ------
     UsageError : names both.
     """
-    taken = {os.path.realpath(path): "an input" for path in inputs}
+    taken = {os.path.realpath(file): "an input" for path in inputs for file in files_of(path)}
     for option, path in written:
         place = os.path.realpath(path)
-        if place in taken:
-            raise UsageError(f"{option}: {path} is {taken[place]}, too; choose another name")
+        for other, what in taken.items():
+            if other == place or (is_numbered(path) and is_numbered_as(other, path)):
+                raise UsageError(f"{option}: {path} is {what}, too; choose another name")
         taken[place] = f"what {option} names"

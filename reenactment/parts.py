@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ import cv2
 import numpy as np
 
 from reenactment.clip import Clip
-from utils.footage import Sound
-from utils.footage.pictures import NUMBER
+from utils.footage import Frame, Sound
+from utils.footage.pictures import NUMBER, numbered_name
 from utils.io import WholeFiles, write_bytes, writing
 from utils.rows import RowText
 from utils.sinks import Sink, open_sink
@@ -41,7 +42,7 @@ class Setting:
 class Part(Protocol):
     """One output of a run, over time."""
 
-    def write(self, output: Any, number: int, seconds: float) -> None:
+    def write(self, output: Any, frame: Frame) -> None:
         """Take what was made of a frame; raises OutputError where it cannot be kept."""
         ...
 
@@ -59,17 +60,17 @@ class Film:
         self._shape: tuple[int, ...] = ()
         self._before: list[float] = []  # when there was nothing to show yet
 
-    def write(self, output: np.ndarray, number: int, seconds: float) -> None:
+    def write(self, output: np.ndarray, frame: Frame) -> None:
         """Add a picture (H, W) or (H, W, 3 or 4) uint8; one without pixels is black."""
         picture = cv2.cvtColor(output, cv2.COLOR_GRAY2BGR) if output.ndim == 2 else output
         if self._sink is None and not picture.size:
-            self._before.append(seconds)
+            self._before.append(frame.seconds)
             return
         if self._sink is None:
             self._sink, self._shape = self._open(), picture.shape
             for earlier in self._before:
                 self._sink.write(np.zeros_like(picture), earlier)
-        self._sink.write(_fitted(picture, self._shape), seconds)
+        self._sink.write(_fitted(picture, self._shape), frame.seconds, frame.lasts)
 
     def _open(self) -> Sink:
         setting, clip = self._setting, self._setting.clip
@@ -89,7 +90,7 @@ class Rows:
         self._setting = setting
         self._rows: list[Any] = []
 
-    def write(self, output: list[Any], number: int, seconds: float) -> None:
+    def write(self, output: list[Any], frame: Frame) -> None:
         """Add the rows of a frame."""
         self._rows += output
 
@@ -113,7 +114,7 @@ class Lines:
         with writing(self._path):
             self._file = setting.files.new(self._path).open("w", encoding="utf-8", newline="\n")
 
-    def write(self, output: list[Any], number: int, seconds: float) -> None:
+    def write(self, output: list[Any], frame: Frame) -> None:
         """Add the rows of a frame."""
         with writing(self._path):
             for row in output:
@@ -133,9 +134,12 @@ class Numbered:
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
 
-    def write(self, output: Any, number: int, seconds: float) -> None:
+    def write(self, output: Any, frame: Frame) -> None:
         """Write the file of a frame."""
-        path = self._setting.path % number
+        files, pattern = self._setting.files, self._setting.path
+        path = numbered_name(pattern, frame.number)
+        if pattern not in files.replaced and os.path.lexists(path):
+            files.replaced.append(pattern)
         write_bytes(path, self._setting.encode(output, Path(path).suffix, self._setting.quality))
 
     def close(self) -> None:

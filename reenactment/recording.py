@@ -14,6 +14,7 @@ from reenactment.performance import Target
 from reenactment.scene import Scene
 from reenactment.views import VIEWS, Medium
 from utils.footage import Frame
+from utils.footage.pictures import numbered_name
 from utils.io import WholeFiles, write_all
 
 
@@ -90,18 +91,18 @@ class Clips:
             for kind in dict.fromkeys(kind for kind, _ in self._parts)
         }
         for kind, part in self._parts:
-            part.write(outputs[kind], self.frames, frame.seconds)
+            part.write(outputs[kind], frame)
         self.frames += 1
         self.faceless += not scene.results
 
     @property
     def written(self) -> tuple[str, ...]:
         """The files, in order."""
-        counted = (
-            [name % number for number in range(self.frames)] if is_numbered(name) else [name]
+        return tuple(
+            numbered_name(name, number)
             for name in self.names
+            for number in range(self.frames if is_numbered(name) else 1)
         )
-        return tuple(path for paths in counted for path in paths)
 
     def close(self) -> None:
         """Finish the files, of as many frames as there were."""

@@ -29,6 +29,7 @@ _MM = 1e-3  # of a µm
 _LONGEST_GAP = 0.25  # seconds without a face after which a filter begins anew
 _LARGEST_JUMP = 0.5  # of the face's size between two frames, after which it does, too
 _SHORTEST_STEP = 1e-3  # seconds; times in files may be equal
+_LOWEST = 1e-6  # Hz; a mean over days
 _FASTER = 4  # measured: trembling is a fourth, and no face is 0.7% of its size off its place
 # How far an opening may come to be off what it was: three deviations of what the network says of
 # a still face in noise. Parts of the eye's opening at rest; mm between the lips.
@@ -54,9 +55,9 @@ class Band(NamedTuple):
         return self._replace(slope=_FASTER * self.slope, speed_cutoff=_FASTER * self.speed_cutoff)
 
     def at_speed(self, speed: np.ndarray, amount: float) -> np.ndarray:
-        """The cutoff, Hz: without bounds at an amount of 0, none at 1."""
-        cutoff: np.ndarray = (self.cutoff + self.slope * speed) * (1 - amount) / amount
-        return cutoff
+        """The cutoff, Hz: without bounds at an amount of 0, next to none at 1."""
+        cutoff = (self.cutoff + self.slope * speed) * (1 - amount) / amount
+        return np.maximum(cutoff, _LOWEST)
 
     def speed_of(self, velocity: np.ndarray) -> np.ndarray:
         """(..., n) to (..., n or 1)."""

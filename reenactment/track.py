@@ -103,6 +103,19 @@ class Track:
         scores = None if self.scores is None else _between(self.scores, before, share)
         return replace(face, expression=expression, scores=scores)
 
+    def within(self, start: float, end: float | None) -> Track | None:
+        """What some seconds show of the person, counted from their first; None if that is nothing.
+
+        end : None is that of the video.
+        """
+        shown = self.seconds >= start
+        if end is not None:
+            shown &= self.seconds < end
+        if not shown.any():
+            return None
+        part, until = self.part(shown), self.duration if end is None else min(end, self.duration)
+        return replace(part, seconds=part.seconds - start, duration=until - start)
+
     def part(self, places: slice | np.ndarray) -> Track:
         """The frames at some places."""
         return self._each(lambda values, _: values[places], self)

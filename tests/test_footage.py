@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from conftest import REPO, needs_av, noise
 
 from utils.errors import InputError
 from utils.footage import Footage, Frame, is_footage, open_footage
-from utils.footage.frames import AHEAD, DEFAULT_FPS, ahead
+from utils.footage.frames import AHEAD, DEFAULT_FPS, Announced, ahead
 from utils.footage.times import at_rate, trimmed
 from utils.image import write_image
 from utils.io import WholeFiles
@@ -56,7 +57,7 @@ def read_clip(path):
 def plain(times, fps=10.0):
     """Footage that needs no file."""
 
-    def read(start):
+    def read(start, tally):
         for number, seconds in enumerate(times):
             yield Frame(marked(number), number, seconds)
 
@@ -118,6 +119,31 @@ def test_a_constant_rate_shows_the_frame_of_each_time():
         (5, 0.9),
     ]  # fmt: skip
     assert told(at_rate(plain([0, 0.1, 0.2, 0.3]), 5)) == [(0, 0), (2, 0.2)]
+
+
+def held(frame, lasts):
+    return replace(frame, read=lambda start, tally: (
+        shown._replace(lasts=lasts if shown.number == len(TIMES) - 1 else None)
+        for shown in frame.read(start, tally)
+    ))  # fmt: skip
+
+
+def test_what_lasts_does_so_in_a_part_and_at_a_constant_rate():
+    whole = held(plain(TIMES), 0.35)
+    longer = [(5, 1.0), (5, 1.1), (5, 1.2)]
+    assert told(at_rate(whole, 10)) == [*told(at_rate(plain(TIMES), 10)), *longer]
+    assert [*trimmed(whole, 0.0, None)][-1].lasts == pytest.approx(0.35)
+    assert [*trimmed(whole, 0.0, TIMES[-1] + 0.2)][-1].lasts == pytest.approx(0.2)
+    (last,) = trimmed(whole, TIMES[-1] + 0.1, None)
+    assert (last.seconds, last.lasts) == (0, pytest.approx(0.25))
+
+
+def test_readings_at_the_same_time_have_numbers_of_their_own(tmp_path, video_engine):
+    path = write_clip(tmp_path / "a.avi", map(marked, range(6)))
+    with open_footage(path) as footage:
+        pairs = [*zip(footage, footage)]
+        assert [(a.number, b.number) for a, b in pairs] == [(k, k) for k in range(6)]
+        assert all(np.array_equal(a.img, b.img) for a, b in pairs)
 
 
 # --- the thread that decodes
@@ -277,14 +303,16 @@ def test_a_cut_file_is_read_to_its_end_and_said_to_be_cut(tmp_path, video_engine
     with open_footage(path) as footage:
         count = sum(1 for _ in footage)
         assert 10 < count < 40 and footage.tally.damaged <= 1
-        assert f"it announces 40 frames and ends after {count}" in footage.shortfall
+        frames = f"it announces 40 frames and ends after {count}"
+        seconds = f"it announces 1.6 s and ends after {count / 25:.1f}"
+        assert any(said in footage.shortfall for said in (frames, seconds))
 
 
 @pytest.mark.parametrize(("announced", "said"), [(0, ""), (11, ""), (12, ""), (13, ""),
                                                  (14, "it announces 14"), (5, "")])  # fmt: skip
 def test_announced_counts_may_be_wrong(tmp_path, announced, said):
     with open_footage(write_clip(tmp_path / "a.avi", [noise(48, 64)] * 12)) as footage:
-        footage.tally.announced = announced
+        footage.announced = Announced(frames=announced)
         assert len(list(footage)) == 12
     assert footage.shortfall.startswith(said) and bool(footage.shortfall) == bool(said)
 
@@ -396,6 +424,22 @@ def test_animated_pictures(tmp_path, suffix):
 
 
 @needs_av
+def test_a_gif_of_large_pictures_is_footage(tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (300, 400, 3), np.uint8) for _ in range(2)]
+    path = write_clip(tmp_path / "a.gif", pictures, 10.0)
+    assert is_footage(path) and path.stat().st_size > 200_000
+
+
+@needs_av
+@pytest.mark.parametrize("suffix", [".mkv", ".webm"])
+def test_irregular_times_are_no_missing_frames(tmp_path, suffix):
+    times = [0, 0.04, 0.08, 0.5, 0.9, 1.9]
+    path = write_clip(tmp_path / f"a{suffix}", map(marked, range(6)), 25.0, times)
+    with open_footage(path) as footage:
+        assert len([*footage]) == 6 and not footage.shortfall
+
+
 def test_an_animated_gif_is_footage_and_a_still_one_is_not(tmp_path):
     times = [0, 0.1, 0.15, 0.4]
     moving = write_clip(tmp_path / "a.gif", map(marked, range(4)), 10.0, times)

@@ -14,6 +14,7 @@ import pytest
 from bfm.sliders import SHAPES
 from reenactment.live import Avatar, VirtualCamera, Window, parse_place, quaternion
 from utils.errors import UsageError
+from utils.footage import Frame
 
 PICTURE = np.full((48, 64, 3), 90, np.uint8)
 
@@ -39,8 +40,8 @@ def test_an_avatar_hears_weights_and_the_heads_turn(receiver):
     weights = {shape: number / 100 for number, shape in enumerate(SHAPES)}
     face = {"weights": weights, "head": {"yaw": 30.0, "pitch": -10.0, "roll": 5.0}}
     avatar = Avatar(port)
-    avatar.write([face], 0, 0.0)
-    avatar.write([], 1, 0.04)
+    avatar.write([face], Frame(PICTURE, 0, 0.0))
+    avatar.write([], Frame(PICTURE, 1, 0.04))
     avatar.close()
     for _ in range(200):
         if heard and heard[-1][0] == "/VMC/Ext/Blend/Apply":
@@ -98,7 +99,7 @@ def test_a_virtual_camera_gets_the_pictures(monkeypatch):
     module = SimpleNamespace(Camera=Camera, PixelFormat=SimpleNamespace(BGR="BGR"))
     monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
     camera = VirtualCamera(25.0)
-    camera.write(PICTURE, 0, 0.0)
+    camera.write(PICTURE, Frame(PICTURE, 0, 0.0))
     camera.close()
     assert sent[0] == (64, 48, 25.0, "BGR")
     np.testing.assert_array_equal(sent[1], PICTURE)
@@ -112,7 +113,7 @@ def test_a_virtual_camera_without_a_device_says_why(monkeypatch):
     module = SimpleNamespace(Camera=none, PixelFormat=SimpleNamespace(BGR="BGR"))
     monkeypatch.setitem(sys.modules, "pyvirtualcam", module)
     with pytest.raises(UsageError, match="--virtual_camera: no device found"):
-        VirtualCamera(25.0).write(PICTURE, 0, 0.0)
+        VirtualCamera(25.0).write(PICTURE, Frame(PICTURE, 0, 0.0))
 
 
 @pytest.mark.parametrize(("name", "make"), [
@@ -131,10 +132,10 @@ def test_a_window_tells_ages_and_stops_at_q(monkeypatch):
     monkeypatch.setattr(cv2, "waitKey", lambda _: ord("q") if len(shown) > 1 else -1)
     monkeypatch.setattr(cv2, "destroyWindow", lambda _: None)
     window = Window("3d", lambda: 0.123)
-    window.write(PICTURE, 0, 0.0)
+    window.write(PICTURE, Frame(PICTURE, 0, 0.0))
     assert (shown[0] != PICTURE).any()  # the age is written on it
     with pytest.raises(KeyboardInterrupt):
-        window.write(PICTURE, 1, 0.04)
+        window.write(PICTURE, Frame(PICTURE, 1, 0.04))
     window.close()
 
 
@@ -145,8 +146,8 @@ def test_without_a_display_a_window_warns_once(monkeypatch, caplog):
     monkeypatch.setattr(cv2, "imshow", fails)
     window = Window("3d", None)
     with caplog.at_level(logging.WARNING):
-        window.write(PICTURE, 0, 0.0)
-        window.write(PICTURE, 1, 0.04)
+        window.write(PICTURE, Frame(PICTURE, 0, 0.0))
+        window.write(PICTURE, Frame(PICTURE, 1, 0.04))
     window.close()
     assert len(caplog.records) == 1
     assert "opencv-python" in caplog.text

@@ -104,13 +104,27 @@ def test_masks_over_time_keep_what_is_clear(reenactor, clips, tmp_path):
         assert 0 < np.count_nonzero(picture[..., 3]) < picture[..., 3].size
 
 
-def test_a_picture_drives_a_video_into_numbered_files(reenactor, clips, tmp_path):
+def test_a_picture_drives_a_video_into_numbered_files(reenactor, clips, tmp_path, capsys):
     out = tmp_path / "out_%03d.png"
     assert reenact("-s", CALM, "-t", clips["one"], "-o", out, "--opt", "mask") == 0
     masks = [cv2.imread(str(tmp_path / f"out_{n:03d}.png"), -1) for n in range(len(TIMES))]
     centres = [np.nonzero(mask[..., 3])[1].mean() for mask in masks]
     np.testing.assert_allclose(np.diff(centres), 3, atol=1)  # the mask goes with the face
     assert len(list(tmp_path.iterdir())) == len(TIMES)
+    assert ", in place of" not in capsys.readouterr().out
+    assert reenact("-s", CALM, "-t", clips["one"], "-o", out, "--opt", "mask") == 0
+    assert f"wrote {out}: 6 frames, 0 without a face, in place of" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["frames", "frames/*.png", "frames/%03d.png"])
+def test_frames_that_come_in_are_never_written_over(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    Path("frames").mkdir()
+    for number in range(1, 4):
+        cv2.imwrite(f"frames/{number:03d}.png", np.zeros((8, 8, 3), np.uint8))
+    for options in (("-s", SMILE, "-t", name), ("-s", name, "-t", CALM)):
+        assert reenact(*options, "-o", "frames/%03d.png") == 2
+        assert "is an input, too" in capsys.readouterr().err
 
 
 def test_batches_take_what_moves(reenactor, clips, tmp_path):
@@ -174,6 +188,9 @@ def test_weights_over_time_drive_a_picture(reenactor, clips, tmp_path):
     np.testing.assert_allclose([seconds for seconds, _ in result], [0, 0.5, 1], atol=1e-3)
     changed = [np.abs(img.astype(int) - result[0][1]).mean() for _, img in result]
     assert changed[1] > 2 * changed[2]
+    assert reenact("-s", rows, "-t", CALM, "-o", out, "--trim", 0.4, 0.9) == 0
+    assert [seconds for seconds, _ in played(out)] == [pytest.approx(0.1, abs=0.101)]
+    assert reenact("-s", rows, "-t", CALM, "-o", out, "--trim", 2, 3) == 3
 
 
 def test_a_moment_of_a_video_drives_a_picture(reenactor, clips, tmp_path):
@@ -246,13 +263,32 @@ def test_steps_as_a_clip(reenactor, tmp_path):
     ("-s", SMILE, "-t", "one", "-o", "out.jpg"),
     ("-s", SMILE, "-t", CALM, "-o", "out.jpg", "--neutral", "auto"),
     ("-s", "one", "-t", CALM, "-o", "out.mp4", "--pair", "1"),
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--pair", "1:1", "--target_face", "2"),
     ("-s", "one", "-t", "one", "-o", "one"),  # over an input
+    ("-s", "one", "-t", CALM, "-o", "100%d.mp4"),
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--trim", "end", "end"),
+    ("-s", "one", "-t", CALM, "-o", "out.png", "--at", -1),
+    ("-s", "one", "-t", CALM, "-o", "out.mp4", "--osc", "127.0.0.1:99999"),
 ], ids=str)
 def test_what_cannot_be(clips, options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert reenact(*(clips.get(option, option) for option in options)) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [
+    ("-o", "out.mp4", "--encoder", "prores_ks"), ("-o", "out.mp4", "--encoder", "mjpeg"),
+    ("-o", "/dev/null/out.mp4"), ("-o", "https://example.com/out.mp4"),
+], ids=str)
+def test_what_cannot_be_written_is_told_before_anything_is_followed(
+    clips, options, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert reenact("-s", SMILE, "-t", clips["one"], *options) == 6
+    told = capsys.readouterr()
+    assert told.err.startswith("error: cannot write") and told.err.count("\n") == 1
+    assert not told.out and not list(tmp_path.iterdir())
 
 
 class Stopping(Silent):

@@ -76,7 +76,7 @@ def test_a_shorter_source_holds_or_begins_again():
 def test_looping_leaves_no_reader_behind():
     readers = []
 
-    def read(start):
+    def read(start, tally):
         readers.append(True)
         place = len(readers) - 1
         try:

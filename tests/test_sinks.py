@@ -42,7 +42,7 @@ class Steps:
         self.added, self.failing, self.finished, self.abandoned = [], failing, 0, 0
         self.begun = threading.Event()
 
-    def add(self, img, seconds):
+    def add(self, img, seconds, lasts):
         self.begun.set()
         if img == self.failing:
             raise ArithmeticError
@@ -238,6 +238,20 @@ def test_a_gif_of_many_pictures_keeps_them_all(tmp_path):
         frames = list(footage)
     assert [number_of(frame.img) for frame in frames] == list(range(70))
     assert [round(20 * frame.seconds, 3) for frame in frames] == list(range(70))
+
+
+@needs_av
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".gif"])
+@pytest.mark.parametrize("lasts", [None, 1.5])
+def test_the_last_picture_is_seen_as_long_as_it_was(tmp_path, suffix, lasts):
+    import av
+
+    path = tmp_path / f"a{suffix}"
+    with WholeFiles() as files, open_sink(path, 10, files) as sink:
+        for number in range(6):
+            sink.write(marked(number), number / 10, lasts if number == 5 else None)
+    with av.open(str(path)) as container:
+        assert container.duration / 1e6 == pytest.approx(0.5 + (lasts or 0.1), abs=0.02)
 
 
 @needs_av

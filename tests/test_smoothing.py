@@ -88,6 +88,13 @@ def test_nothing_is_changed_by_an_amount_of_zero(kind):
 
 
 @both
+def test_an_amount_of_one_takes_all_motion_out(kind):
+    smooth = smoothed(make_track(noise=1), kind, 1.0)
+    assert np.ptp(smooth.poses[..., :3], axis=0).max() < 1e-6 * smooth.poses.max()
+    assert np.isfinite(smooth.poses).all() and np.isfinite(smooth.expressions).all()
+
+
+@both
 def test_a_still_face_that_is_sure_stays_where_it_is(kind):
     raw = make_track()
     smooth = smoothed(raw, kind)

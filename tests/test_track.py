@@ -105,6 +105,18 @@ def test_a_steady_shape_is_the_mean_and_is_not_thrown_by_one_bad_frame():
     assert 0 < moved.max() < 0.5 / 50
 
 
+def test_what_is_seen_within_some_seconds_begins_at_none():
+    whole = track([1.0, 2.0, 3.0, 4.0])
+    step = whole.seconds[1]
+    part = whole.within(step, 2.5 * step)
+    np.testing.assert_allclose(part.seconds, [0, step])
+    np.testing.assert_array_equal(part.expressions, whole.expressions[1:3])
+    assert part.duration == pytest.approx(1.5 * step)
+    rest = whole.within(2 * step, None)
+    assert len(rest) == 2 and rest.duration == pytest.approx(whole.duration - 2 * step)
+    assert whole.within(100.0, None) is None
+
+
 def test_parts_of_a_track_make_it_whole():
     whole = track([1.0, 2.0, 3.0, 4.0])
     again = whole.part(slice(0, 1)).then(whole.part(slice(1, 4)))

@@ -300,6 +300,17 @@ def check_near(path: PathLike) -> None:
                           "name one, and upload it then")
 
 
+def check_place(path: PathLike) -> None:
+    """Raises OutputError where no file can be made, as far as that can be told before it is."""
+    from tempfile import TemporaryFile
+
+    folder = Path(os.path.realpath(path)).parent
+    while not folder.exists():
+        folder = folder.parent
+    with writing(path), TemporaryFile(dir=folder):
+        pass
+
+
 def _name_key(target: Path) -> str:
     """What the temporary names of a file begin with."""
     return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]

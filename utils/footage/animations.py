@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator
+from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Union
 
 import cv2
 import numpy as np
@@ -14,27 +17,31 @@ from utils.footage.frames import Footage, Frame, Tally
 from utils.image import as_bgr
 from utils.io import read_bytes, shown
 
-_HEADER = 1 << 16  # bytes, within which most pictures tell whether they move
+Content = Union[bytes, mmap]  # of a file
+_HEADER = 1 << 16  # bytes, within which WebP and most PNG files tell whether they move
 _LEAST = 0.01  # seconds that a picture is seen at least; browsers do the same
 # Of GIF, the end of a block, an extension that tells how long a picture is seen, and a picture.
 _GIF_PICTURE = re.compile(rb"\x00\x21\xf9\x04.{4}\x00[\x2c\x21]", re.DOTALL)
 
 
-def _is_moving_gif(start: bytes) -> bool:
-    return start[:3] == b"GIF" and len(_GIF_PICTURE.findall(start)) > 1
+def _is_moving_gif(content: Content) -> bool:
+    """Whether it holds two pictures; what comes after them is not looked at."""
+    return content[:3] == b"GIF" and len([*islice(_GIF_PICTURE.finditer(content), 2)]) == 2
 
 
-def _is_moving_webp(start: bytes) -> bool:
+def _is_moving_webp(content: Content) -> bool:
     """Whether the header has the flag of animations (RFC 9649, 2.7)."""
+    start = content[:_HEADER]
     return start[8:16] == b"WEBPVP8X" and bool(start[20] & 2)
 
 
-def _is_moving_png(start: bytes) -> bool:
+def _is_moving_png(content: Content) -> bool:
     """Whether a chunk that controls animations comes before the pixels (PNG, third edition)."""
+    start = content[:_HEADER]
     return start[:4] == b"\x89PNG" and b"acTL" in start.partition(b"IDAT")[0]
 
 
-_MOVING: dict[str, Callable[[bytes], bool]] = {
+_MOVING: dict[str, Callable[[Content], bool]] = {
     ".gif": _is_moving_gif,
     ".webp": _is_moving_webp,
     ".png": _is_moving_png,
@@ -47,8 +54,8 @@ def is_animation(path: str) -> bool:
     if moving is None:
         return False
     try:
-        with open(path, "rb") as stream:
-            return moving(stream.read(_HEADER))
+        with open(path, "rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+            return moving(content)
     except (OSError, ValueError):
         return False
 
@@ -69,13 +76,12 @@ def open_animation(path: str) -> Footage:
     pictures = [as_bgr(img) for img in animation.frames]
     lengths = np.maximum(np.asarray(animation.durations).ravel() / 1000, _LEAST)
     times = np.cumsum(lengths) - lengths
-    tally = Tally()
 
-    def read(start: float) -> Generator[Frame, None, None]:
-        tally.begin()
-        for number, (img, seconds) in enumerate(zip(pictures, times.tolist())):
+    def read(start: float, tally: Tally) -> Generator[Frame, None, None]:
+        shown = zip(pictures, times.tolist(), lengths.tolist())
+        for number, (img, seconds, lasts) in enumerate(shown):
             tally.frames += 1
-            yield Frame(img.copy(), number, seconds)
+            yield Frame(img.copy(), number, seconds, lasts)
 
     size = (pictures[0].shape[1], pictures[0].shape[0])
-    return Footage(path, size, 1 / float(lengths.mean()), read, len(pictures), tally=tally)
+    return Footage(path, size, 1 / float(lengths.mean()), read, len(pictures))

@@ -13,7 +13,16 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from utils.errors import InputError
-from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, MAX_FPS, Footage, Frame, Sound, Tally
+from utils.footage.frames import (
+    DEFAULT_FPS,
+    MAX_DAMAGED,
+    MAX_FPS,
+    Announced,
+    Footage,
+    Frame,
+    Sound,
+    Tally,
+)
 from utils.footage.tone import HLG, PQ, as_sdr
 from utils.io import PathLike, one_line, shown
 
@@ -41,15 +50,15 @@ def open_video(path: PathLike) -> Footage:
             lost, first = _first_frame(container, stream)
             fps = _rate(stream)
             begin = None if first.pts is None else first.pts * stream.time_base - lost / fps
-            tally = Tally(_count(container, stream, fps))
             reader = _Reader(str(path), stream.index, _Geometry.of(stream, first), float(fps),
-                             None if begin is None else float(begin), tally)
+                             None if begin is None else float(begin))
+            count, announced = _count(container, stream, fps), _announced(container, stream, fps)
             heard = container.streams.best("audio")
             sound = Sound(str(path), float(begin or 0)) if heard else None
     except (av.FFmpegError, OSError, ValueError) as error:  # a ValueError for names that cannot be
         raise InputError(f"cannot read {shown(path)}: {_explained(error)}") from error
-    return Footage(str(path), reader.geometry.size, float(fps), reader.read, tally.announced,
-                   sound, tally=tally)
+    return Footage(str(path), reader.geometry.size, float(fps), reader.read, count, sound,
+                   announced=announced)
 
 
 def open_container(path: PathLike) -> Any:
@@ -86,9 +95,12 @@ def _first_frame(container: Any, stream: Any) -> tuple[int, Any]:
     raise ValueError("it holds no frame that can be decoded")
 
 
-def _decoded(container: Any, stream: Any) -> Iterator[Any]:
-    """The stream's frames; None in the place of each that cannot be decoded."""
-    packets, failures = container.demux(stream), 0
+def _decoded(container: Any, stream: Any, tally: Tally | None = None) -> Iterator[Any]:
+    """The stream's frames; None in the place of each that cannot be decoded.
+
+    tally : is told how far the file's packets reach.
+    """
+    packets, failures = container.demux(stream if tally is None else None), 0
     while failures < MAX_DAMAGED:
         try:
             packet = next(packets, None)
@@ -96,6 +108,11 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             return
         if packet is None:
             return
+        if tally and packet.pts is not None:
+            end = (packet.pts + (packet.duration or 0)) * packet.time_base
+            tally.seconds = max(tally.seconds, float(end))
+        if packet.stream.index != stream.index:
+            continue
         try:
             frames = packet.decode()
         except av.FFmpegError:
@@ -119,6 +136,13 @@ def _count(container: Any, stream: Any, fps: Fraction) -> int | None:
     if stream.duration:
         return round(stream.duration * stream.time_base * fps)
     return round(container.duration * fps / av.time_base) if container.duration else None
+
+
+def _announced(container: Any, stream: Any, fps: Fraction) -> Announced:
+    """What the file says of its length; a number of frames that is guessed is none."""
+    if stream.frames:
+        return Announced(frames=_count(container, stream, fps) or 0)
+    return Announced(seconds=(container.duration or 0) / av.time_base)
 
 
 @dataclass(frozen=True)
@@ -184,7 +208,7 @@ def _turn_of(frame: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     return (0, -1 if c < 0 else 1), (-1 if b < 0 else 1, 0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Reader:
     """Reads a file from its beginning, as often as asked."""
 
@@ -193,43 +217,38 @@ class _Reader:
     geometry: _Geometry
     fps: float
     begin: float | None
-    tally: Tally
 
-    def read(self, start: float) -> Generator[Frame, None, None]:
+    def read(self, start: float, tally: Tally) -> Generator[Frame, None, None]:
         """The frames, perhaps without some that end before `start`."""
         with open_container(self.path) as container:
             stream = container.streams[self.index]
             stream.thread_type = "AUTO"
-            self.tally.begin()
             if start > _SEEKING and self.begin is not None:
                 container.seek(int((self.begin + start) * av.time_base))
-            yield from self._stood_in(_decoded(container, stream))
-            self.tally.ended = True
+            yield from self._stood_in(_decoded(container, stream, tally), tally)
+            tally.ended = True
 
-    def _stood_in(self, decoded: Iterator[Any]) -> Iterator[Frame]:
+    def _stood_in(self, decoded: Iterator[Any], tally: Tally) -> Iterator[Frame]:
         """Frames with their times; the next good one in the places of the damaged ones."""
         lost, last, reformatter = 0, None, VideoReformatter()
         for frame in decoded:
             if frame is None:
                 lost += 1
                 continue
-            seconds = self._seconds(frame, last)
+            seconds = self._seconds(frame, last, tally)
             before = seconds - (lost + 1) / self.fps if last is None else last
             if last is None:
-                self.tally.begin(max(round(before * self.fps) + 1, 0))
+                tally.frames = max(round(before * self.fps) + 1, 0)
             img = self.geometry.as_bgr(frame, reformatter)
-            self.tally.damaged += lost
+            tally.damaged += lost
             for place in range(1, lost + 1):
                 time = before + (seconds - before) * place / (lost + 1)
-                yield self._counted(img.copy(), time)
-            yield self._counted(img, seconds)
+                yield _counted(Frame(img.copy(), 0, time), tally)
+            lasts = frame.duration and float(frame.duration * frame.time_base)
+            yield _counted(Frame(img, 0, seconds, lasts or None), tally)
             lost, last = 0, seconds
 
-    def _counted(self, img: np.ndarray, seconds: float) -> Frame:
-        self.tally.frames += 1
-        return Frame(img, self.tally.frames - 1, seconds)
-
-    def _seconds(self, frame: Any, last: float | None) -> float:
+    def _seconds(self, frame: Any, last: float | None, tally: Tally) -> float:
         """A frame's time, which is after the last one's."""
         due = 0.0 if last is None else last + 1 / self.fps
         if frame.pts is None or self.begin is None:
@@ -237,13 +256,18 @@ class _Reader:
         seconds = float(frame.pts * frame.time_base) - self.begin
         if last is None:
             return seconds
-        return seconds if seconds > last + _SAME and not self._is_guessed(frame) else due
+        return seconds if seconds > last + _SAME and not self._is_guessed(frame, tally) else due
 
-    def _is_guessed(self, frame: Any) -> bool:
+    def _is_guessed(self, frame: Any, tally: Tally) -> bool:
         """Whether a frame after damage has a time that no reordering explains."""
-        if not self.tally.damaged or frame.dts is None:
+        if not tally.damaged or frame.dts is None:
             return False
         return float((frame.pts - frame.dts) * frame.time_base) > _REORDERED / self.fps
+
+
+def _counted(frame: Frame, tally: Tally) -> Frame:
+    tally.frames += 1
+    return frame._replace(number=tally.frames - 1)
 
 
 def _pixels(plane: Any, width: int, height: int, dtype: np.dtype) -> np.ndarray:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from utils.errors import InputError
-from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, MAX_FPS, Footage, Frame, Tally
+from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, MAX_FPS, Announced, Footage, Frame, Tally
 from utils.io import PathLike
 
 
@@ -35,11 +35,11 @@ def open_video(path: PathLike) -> Footage:
         size = _size_of_square_pixels(capture, *first.img.shape[1::-1])
         fps = capture.get(cv2.CAP_PROP_FPS)
         fps = fps if 0 < fps <= MAX_FPS else DEFAULT_FPS
-        tally = Tally(max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0) or None)
+        count = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
     finally:
         capture.release()
-    reader = _Reader(os.fspath(path), size, fps, tally)
-    return Footage(reader.path, reader.size, fps, reader.read, tally.announced, tally=tally)
+    reader = _Reader(os.fspath(path), size, fps)
+    return Footage(reader.path, size, fps, reader.read, count or None, announced=Announced(count))
 
 
 def _size_of_square_pixels(capture: cv2.VideoCapture, width: int, height: int) -> tuple[int, int]:
@@ -83,11 +83,9 @@ class _Reader:
     path: str
     size: tuple[int, int]
     fps: float
-    tally: Tally
 
-    def read(self, start: float) -> Generator[Frame, None, None]:
+    def read(self, start: float, tally: Tally) -> Generator[Frame, None, None]:
         """All frames; the next good one in the places of the damaged ones."""
-        self.tally.begin()
         capture = cv2.VideoCapture(self.path)
         begin, last = None, -1 / self.fps
         try:
@@ -97,21 +95,21 @@ class _Reader:
                 seconds = decoded.seconds - begin
                 if seconds <= last:  # it has no times
                     seconds = last + (decoded.lost + 1) / self.fps
-                yield from self._frames(decoded, last, seconds)
+                yield from self._frames(decoded, last, seconds, tally)
                 last = seconds
-            self.tally.ended = True
+            tally.ended = True
         finally:
             capture.release()
 
     def _frames(
-        self, decoded: _Decoded, last: float, seconds: float
+        self, decoded: _Decoded, last: float, seconds: float, tally: Tally
     ) -> Generator[Frame, None, None]:
         """A frame, after as many copies as were lost since `last`."""
         img = decoded.img
         if img.shape[1::-1] != self.size:  # which changes in some files, too
             img = cv2.resize(img, self.size)
-        self.tally.damaged += decoded.lost
+        tally.damaged += decoded.lost
         for place in range(1, decoded.lost + 2):
             time = last + (seconds - last) * place / (decoded.lost + 1)
-            self.tally.frames += 1
-            yield Frame(img if time == seconds else img.copy(), self.tally.frames - 1, time)
+            tally.frames += 1
+            yield Frame(img if time == seconds else img.copy(), tally.frames - 1, time)

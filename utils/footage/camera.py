@@ -68,15 +68,14 @@ def _live(
         newest.stop()
         release()
 
-    return Footage(name, size, fps, newest.read, live=True, tally=newest.tally, age=newest.age,
-                   release=end)
+    return Footage(name, size, fps, newest.read, live=True, age=newest.age, release=end)
 
 
 class _Newest:
     """The newest of the pictures that a thread takes; those nobody had the time for are dropped."""
 
     def __init__(self, take: Take) -> None:
-        self.tally = Tally()
+        self._tally = Tally()
         self._take, self._ending = take, threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
         self._changed = threading.Condition()
@@ -84,15 +83,16 @@ class _Newest:
         self._error: BaseException | None = None
         self._taken = 0.0  # when the last one that was given was
 
-    def read(self, start: float) -> Generator[Frame, None, None]:
+    def read(self, start: float, tally: Tally) -> Generator[Frame, None, None]:
         """The newest picture, whenever there is one; times are by the clock."""
+        self._tally = tally
         self._thread.start()
         begin = None
         while (newest := self._next()) is not None:
             img, self._taken = newest
             begin = self._taken if begin is None else begin
-            self.tally.frames += 1
-            yield Frame(img, self.tally.frames - 1, self._taken - begin)
+            tally.frames += 1
+            yield Frame(img, tally.frames - 1, self._taken - begin)
         if self._error:
             raise self._error
 
@@ -126,6 +126,6 @@ class _Newest:
     def _put(self, newest: tuple[np.ndarray, float] | None) -> None:
         with self._changed:
             if newest:
-                self.tally.dropped += self._waiting is not None
+                self._tally.dropped += self._waiting is not None
                 self._waiting = newest
             self._changed.notify()

@@ -13,7 +13,8 @@ import numpy as np
 MAX_FPS = 1000.0  # a higher rate is a clock's, which some files give in its place
 DEFAULT_FPS = 25.0  # of what does not tell its rate, and of numbered pictures
 MAX_DAMAGED = 250  # frames in a row; what follows after more is taken for lost
-COUNT_TOLERANCE = 0.01  # of the announced frames may be missing without a word
+TOLERANCE = 0.01  # of what is announced may be missing without a word, and this, too:
+_FRAMES, _SECONDS = 1, 0.25
 AHEAD = 4  # how many frames decoding may lead
 
 
@@ -22,11 +23,13 @@ class Frame(NamedTuple):
 
     img (H, W, 3) : uint8 BGR, upright; whoever gets it may keep and change it.
     number : counted from 0; seconds : since the footage's beginning.
+    lasts : seconds that it is seen, where the file tells; else until the next, or by the rate.
     """
 
     img: np.ndarray
     number: int
     seconds: float
+    lasts: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,35 +44,48 @@ class Sound:
     end: float | None = None
 
 
+@dataclass(frozen=True)
+class Announced:
+    """What a file says of its length, where it does: frames, or else seconds.
+
+    The latter are those of whatever it holds, sound too.
+    """
+
+    frames: int = 0
+    seconds: float = 0.0
+
+
 @dataclass
 class Tally:
-    """What became of a footage's frames.
+    """What became of a footage's frames in one reading.
 
-    announced : what the file says of their number, or None.
-    frames : how many were read; damaged : how many of them could not be decoded.
+    frames : how many there were, those included that were skipped.
+    damaged : how many of them could not be decoded.
+    seconds : where the last part of anything that the file holds ends.
     dropped : how many a camera took that nobody had the time for.
     ended : whether the footage was read to its end.
     """
 
-    announced: int | None = None
     frames: int = 0
     damaged: int = 0
+    seconds: float = 0.0
     dropped: int = 0
     ended: bool = False
 
-    def begin(self, frames: int = 0) -> None:
-        """Count anew, from a number of frames that are skipped."""
-        self.frames, self.damaged, self.dropped, self.ended = frames, 0, 0, False
-
-    @property
-    def shortfall(self) -> str:
+    def shortfall(self, announced: Announced) -> str:
         """What has to be said of damaged and missing frames, or ""."""
-        said, announced = [], self.announced or 0
+        said = []
         if self.damaged:
             said.append(f"{self.damaged} of {self.frames} frames could not be decoded")
-        if self.ended and self.frames + COUNT_TOLERANCE * announced + 1 < announced:
-            said.append(f"it announces {announced} frames and ends after {self.frames}")
+        if self.ended and self.frames + _FRAMES < (1 - TOLERANCE) * announced.frames:
+            said.append(f"it announces {announced.frames} frames and ends after {self.frames}")
+        if self.ended and self.seconds + _SECONDS < (1 - TOLERANCE) * announced.seconds:
+            said.append(f"it announces {announced.seconds:.1f} s and ends after {self.seconds:.1f}")
         return "; ".join(said)
+
+
+# Gives the frames; it may leave out those that end before the seconds it is given.
+Read = Callable[[float, Tally], Generator["Frame", None, None]]
 
 
 def _nothing() -> None:
@@ -88,33 +104,41 @@ class Footage:
     size : width and height of every frame, pixels, as they are to be seen: turned as the file
         says, of square pixels.
     fps : frames per second, on average.
-    read : gives the frames; it may leave out those that end before the seconds it is given.
+    read : reads, and fills a tally.
     count : how many frames to expect; None where that is unknown.
     sound : None if there is none.
     live : the frames come from a camera: once, at their own pace, the newest first.
-    tally : of the last reading.
+    announced : what the file says of its length, to be held against what it has.
     age : of what is live, gives the seconds since the last frame that was given was taken.
     """
 
     name: str
     size: tuple[int, int]
     fps: float
-    read: Callable[[float], Generator[Frame, None, None]]
+    read: Read
     count: int | None = None
     sound: Sound | None = None
     live: bool = False
-    tally: Tally = field(default_factory=Tally)
+    announced: Announced = Announced()
     age: Callable[[], float] | None = None
     release: Callable[[], None] = _nothing
     _running: list[Generator[Frame, None, None]] = field(default_factory=list, init=False)
+    _tallies: list[Tally] = field(default_factory=lambda: [Tally()], init=False)
+
+    @property
+    def tally(self) -> Tally:
+        """Of the reading that came farthest."""
+        return max(self._tallies, key=lambda tally: tally.frames)
 
     @property
     def shortfall(self) -> str:
         """What, once the end is reached, has to be said of damaged and missing frames, or ""."""
-        return self.tally.shortfall
+        return self.tally.shortfall(self.announced)
 
     def __iter__(self) -> Generator[Frame, None, None]:
-        frames = self.read(0.0)
+        tally = Tally()
+        self._tallies = [self.tally, tally]
+        frames = self.read(0.0, tally)
         running = frames if self.live else ahead(frames)
         self._running.append(running)
         return running

@@ -62,6 +62,8 @@ def open_footage(
 def _open(name: str, fps: float | None) -> Footage:
     if name.startswith(PREFIX):
         camera = name[len(PREFIX):]
+        if not camera:
+            raise InputError(f"cannot read {PREFIX} without its number, such as {PREFIX}0")
         return open_device(int(camera), fps) if camera.isdecimal() else played(_open(camera, fps))
     if names_pictures(name):
         return open_pictures(name, fps)

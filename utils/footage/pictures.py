@@ -19,12 +19,33 @@ _MAGIC = re.compile(r"[*?[]")  # in patterns that the shell knows, too
 NUMBER = re.compile(r"%0?(\d*)d")  # in patterns of numbered files
 
 
+def numbered_name(pattern: str, number: int) -> str:
+    """The name of a file of a pattern such as 'f/%05d.png'."""
+    return NUMBER.sub(lambda found: f"{number:0{found[1] or 1}d}", pattern)
+
+
+def is_numbered_as(path: str, pattern: str) -> bool:
+    """Whether a file has a name of that pattern."""
+    folder, name = os.path.split(path)
+    other, stem = os.path.split(pattern)
+    parts = NUMBER.split(stem)  # and between the names' parts, how many digits
+    parts[::2] = map(re.escape, parts[::2])
+    parts[1::2] = (f"\\d{{{digits or 1},}}" for digits in parts[1::2])
+    same = os.path.realpath(folder) == os.path.realpath(other)
+    return same and re.fullmatch("".join(parts), name) is not None
+
+
 def names_pictures(path: str) -> bool:
     """Whether a name is a folder's, a pattern such as 'f/*.png' or 'f/%05d.png'."""
     if os.path.isfile(path):
         return False
     patterns = _MAGIC.search(path) or NUMBER.search(Path(path).name)
     return os.path.isdir(path) or patterns is not None
+
+
+def files_of(path: str) -> list[str]:
+    """The files that a name stands for: its own, or those of pictures in order."""
+    return pictures_of(path) if names_pictures(path) else [path]
 
 
 def open_pictures(path: str, fps: float | None) -> Footage:
@@ -36,15 +57,14 @@ def open_pictures(path: str, fps: float | None) -> Footage:
     ------
     InputError : there is none that can be read.
     """
-    names, rate = _pictures_of(path), fps or DEFAULT_FPS
+    names, rate = pictures_of(path), fps or DEFAULT_FPS
     first = next((img for img in map(_read, names[:MAX_DAMAGED]) if img is not None), None)
     if first is None:
         raise InputError(f"cannot read {shown(path)}: it names no picture that can be read")
-    size, tally = (first.shape[1], first.shape[0]), Tally()
+    size = first.shape[1], first.shape[0]
 
-    def read(start: float) -> Generator[Frame, None, None]:
-        skipped = min(int(start * rate), len(names))
-        tally.begin(skipped)
+    def read(start: float, tally: Tally) -> Generator[Frame, None, None]:
+        tally.frames = skipped = min(int(start * rate), len(names))
         for number, name in enumerate(names[skipped:], skipped):
             img = _read(name)
             if img is None:
@@ -55,10 +75,11 @@ def open_pictures(path: str, fps: float | None) -> Footage:
                 tally.frames += 1
                 yield Frame(fitted.copy() if place < number else fitted, place, place / rate)
 
-    return Footage(path, size, rate, read, len(names), tally=tally)
+    return Footage(path, size, rate, read, len(names))
 
 
-def _pictures_of(path: str) -> list[str]:
+def pictures_of(path: str) -> list[str]:
+    """The files that a name stands for which `names_pictures`, in order."""
     from glob import glob
 
     if os.path.isdir(path):
@@ -66,11 +87,9 @@ def _pictures_of(path: str) -> list[str]:
     elif _MAGIC.search(path):
         found = glob(path)
     else:
-        folder, name = os.path.split(path)
-        before, digits, after = re.split(NUMBER, name, maxsplit=1)
-        numbered = re.compile(f"{re.escape(before)}\\d{{{digits or 1},}}{re.escape(after)}")
-        found = [entry.path for entry in os.scandir(folder or ".")
-                 if numbered.fullmatch(entry.name)] if os.path.isdir(folder or ".") else []
+        folder = os.path.dirname(path) or "."
+        found = [entry.path for entry in os.scandir(folder)
+                 if is_numbered_as(entry.path, path)] if os.path.isdir(folder) else []
     return sorted(filter(_is_picture, found), key=_by_number)
 
 

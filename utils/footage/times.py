@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import replace
 
-from utils.footage.frames import Footage, Frame
+from utils.footage.frames import Footage, Frame, Tally
 
 _SAME = 1e-4  # seconds, within which two times are one
 
@@ -13,8 +13,8 @@ _SAME = 1e-4  # seconds, within which two times are one
 def trimmed(footage: Footage, start: float, end: float | None) -> Footage:
     """What is seen of a footage from `start` to `end`, seconds; its times begin at 0."""
 
-    def read(skipped: float) -> Generator[Frame, None, None]:
-        yield from _numbered(_between(footage.read(start + skipped), start, end))
+    def read(skipped: float, tally: Tally) -> Generator[Frame, None, None]:
+        yield from _numbered(_between(footage.read(start + skipped, tally), start, end))
 
     sound = footage.sound
     if sound is not None:
@@ -35,18 +35,27 @@ def _between(
     try:
         for frame in frames:
             if frame.seconds <= start + _SAME:
-                before = frame._replace(seconds=0.0)
+                before = _within(frame, start, end)
                 continue
             if end is not None and frame.seconds >= end - _SAME:
                 break
             if before is not None:
                 yield before
             before = None
-            yield frame._replace(seconds=frame.seconds - start)
+            yield _within(frame, start, end)
         if before is not None:
             yield before
     finally:
         frames.close()
+
+
+def _within(frame: Frame, start: float, end: float | None) -> Frame:
+    """A frame with the times that it has there."""
+    seconds, lasts = max(frame.seconds, start), frame.lasts
+    if lasts is not None:
+        until = frame.seconds + lasts
+        lasts = max(until if end is None else min(until, end), seconds) - seconds
+    return frame._replace(seconds=seconds - start, lasts=lasts or None)
 
 
 def _numbered(frames: Iterable[Frame]) -> Iterator[Frame]:
@@ -60,8 +69,8 @@ def at_rate(footage: Footage, fps: float) -> Footage:
     A frame that comes less than half a frame later counts as being there.
     """
 
-    def read(start: float) -> Generator[Frame, None, None]:
-        yield from _spaced(footage.read(0.0), fps)
+    def read(start: float, tally: Tally) -> Generator[Frame, None, None]:
+        yield from _spaced(footage.read(0.0, tally), fps)
 
     count = footage.count
     if count is not None:
@@ -70,12 +79,23 @@ def at_rate(footage: Footage, fps: float) -> Footage:
 
 
 def _spaced(frames: Generator[Frame, None, None], fps: float) -> Iterator[Frame]:
-    number, shown = 0, None
+    number, last = 0, None
     for frame in frames:
-        while shown is not None and (number + 0.5) / fps <= frame.seconds:
-            yield Frame(shown, number, number / fps)
-            number, shown = number + 1, shown.copy()
-        shown = frame.img
-        last = frame.seconds
-    if shown is not None and (number - 0.5) / fps < last:
-        yield Frame(shown, number, number / fps)
+        while last is not None and (number + 0.5) / fps <= frame.seconds:
+            yield Frame(last.img, number, number / fps)
+            number, last = number + 1, last._replace(img=last.img.copy())
+        last = frame
+    if last is None:
+        return
+    count = max(number + ((number - 0.5) / fps < last.seconds), _whole(_end_of(last), fps))
+    for later in range(number, count):
+        yield Frame(last.img.copy(), later, later / fps)
+
+
+def _end_of(frame: Frame) -> float:
+    return frame.seconds + (frame.lasts or 0.0)
+
+
+def _whole(seconds: float, fps: float) -> int:
+    """How many frames begin within some seconds, and are seen for half their time or more."""
+    return int(seconds * fps + 0.5)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
+from shutil import disk_usage
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -25,6 +27,7 @@ from utils.sinks.yuv import as_i420
 _FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _BT709 = 1  # how matrices, primaries and curves of colour call it (ITU-T H.273), and swscale
 _LIMITED = 1  # the range of its values, as FFmpeg calls it
+_TRIAL = (256, 256, 3)  # of a picture that every encoder takes
 _MAX_RATE = 1001  # the denominators of rates: 30000 / 1001
 
 
@@ -50,10 +53,12 @@ class AvEncoder:
         sound: Sound | None = None,
         comment: str = "",
     ) -> None:
-        self._name, self._fps, self._form = name, fps, form
+        self._name, self._folder, self._fps, self._form = name, path.parent, fps, form
         self._codec = CODECS.get(codec, Codec(codec, {}, setting="")) if codec else form.codec
         self._quality, self._sound = quality, sound if form.sound else None
         self._tick, self._first, self._last = Fraction(1, form.clock), -1, -1
+        self._lasts = 1 / fps
+        self._lead: int | None = None  # when decoding begins, before the first picture is shown
         self._stream: Any = None
         self._soundtrack: Soundtrack | None = None
         self._palettes = Palettes() if form.pixels == "pal8" else None
@@ -63,12 +68,12 @@ class AvEncoder:
             if comment:
                 self._container.metadata["comment"] = comment
 
-    def add(self, img: np.ndarray, seconds: float) -> None:
+    def add(self, img: np.ndarray, seconds: float, lasts: float | None) -> None:
         """Append a picture, if the clock has ticked since the last one."""
         tick = round(seconds * self._form.clock)
         if tick <= self._last:
             return
-        self._last = tick
+        self._last, self._lasts = tick, lasts or 1 / self._fps
         with self._writing():
             if self._stream is None:
                 self._start(img)
@@ -119,11 +124,25 @@ class AvEncoder:
         if self._palettes:
             frames = self._palettes.painted(frame)
         for ready in frames:
-            for packet in self._stream.encode(ready):
+            packets = self._stream.encode(ready)
+            for packet in packets:
                 if ready is None and self._first == self._last:
                     packet.dts = packet.pts  # x265 counts back from a second frame that never came
-                packet.duration = packet.duration or round(1 / (self._fps * packet.time_base))
+                if round(packet.pts * packet.time_base / self._tick) == self._last:
+                    packet.duration = round(self._lasts / packet.time_base)
+                elif not packet.duration:
+                    packet.duration = round(1 / (self._fps * packet.time_base))
+                self._lead = packet.dts if self._lead is None else self._lead
+                if ready is None and packet is packets[-1] and self._form.edits:
+                    # of what is decoded last, be it shown last or not, the stream has its length
+                    length = round(self._end / packet.time_base)
+                    packet.duration = length - (packet.dts - self._lead)
                 self._container.mux(packet)
+
+    @property
+    def _end(self) -> float:
+        """Seconds, until which the last picture is seen."""
+        return float(self._last * self._tick) + self._lasts
 
     def finish(self) -> None:
         """Encode what is left, and the sound up to there."""
@@ -131,7 +150,7 @@ class AvEncoder:
             raise OutputError(f"cannot write {self._name}: there was no frame")
         with self._writing():
             if self._soundtrack:
-                self._soundtrack.until(float(self._last * self._tick) + 1 / self._fps)
+                self._soundtrack.until(self._end)
             self._encode(None)
             self._container.close()
 
@@ -147,13 +166,16 @@ class AvEncoder:
         try:
             yield
         except (av.FFmpegError, OSError, ValueError) as error:
-            full = getattr(error, "errno", None) in _FULL
+            full = getattr(error, "errno", None) in _FULL or not disk_usage(self._folder).free
             said = "the disk seems to be full" if full else f"FFmpeg says {one_line(error)}"
             raise OutputError(f"cannot write {self._name}: {said}") from error
 
 
-def check_codec(name: str) -> None:
-    """Raises OutputError unless there is an encoder of pictures of that name."""
+def check_codec(name: str, form: Form, path: str) -> None:
+    """Raises OutputError unless an encoder of pictures of that name can write a form's files.
+
+    path : what messages call the file.
+    """
     try:
         video = av.codec.Codec(name, "w").type == "video"
     except ValueError:
@@ -161,6 +183,14 @@ def check_codec(name: str) -> None:
     if not video:
         known = ", ".join(sorted(CODECS.keys() & av.codec.codecs_available))
         raise OutputError(f"no encoder of pictures is called {name!r}; there are {known}, …")
+    with TemporaryDirectory() as folder:
+        trial = AvEncoder(Path(folder, "trial"), path, 25, form, codec=name)
+        try:
+            trial.add(np.zeros(_TRIAL, np.uint8), 0.0, None)
+            trial.finish()
+        except OutputError as error:
+            trial.abandon()
+            raise OutputError(f"{error}; {name} may not be for {path} or not work here") from error
 
 
 def _on_black(img: np.ndarray) -> np.ndarray:

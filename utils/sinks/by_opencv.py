@@ -28,14 +28,15 @@ class OpenCvEncoder:
         self._path, self._name, self._fps, self._codec = path, name, fps, codec
         self._writer: cv2.VideoWriter | None = None
         self._waiting: np.ndarray | None = None
-        self._written = 0
+        self._written = self._end = 0
 
-    def add(self, img: np.ndarray, seconds: float) -> None:
+    def add(self, img: np.ndarray, seconds: float, lasts: float | None) -> None:
         """Append a picture."""
         if self._writer is None:
             self._writer = self._opened(img.shape[1], img.shape[0])
         self._fill(round(seconds * self._fps))
         self._waiting = img
+        self._end = round((seconds + (lasts or 0)) * self._fps)
 
     def _opened(self, width: int, height: int) -> cv2.VideoWriter:
         codec = cv2.VideoWriter.fourcc(*self._codec)
@@ -55,7 +56,7 @@ class OpenCvEncoder:
 
     def finish(self) -> None:
         """Complete the file."""
-        self._fill(self._written + 1)
+        self._fill(max(self._written + 1, self._end))
         self.abandon()
         if self._written == 0:
             raise OutputError(f"cannot write {self._name}: there was no frame")
@@ -69,9 +70,11 @@ class OpenCvEncoder:
 
 
 def _count_frames(path: Path) -> int:
-    """How many frames the index of a video lists."""
-    capture = cv2.VideoCapture(os.fspath(path))
+    """How many frames a video has, whatever it says."""
+    capture, count = cv2.VideoCapture(os.fspath(path)), 0
     try:
-        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        while capture.grab():
+            count += 1
+        return count
     finally:
         capture.release()

@@ -33,7 +33,7 @@ def check_sink(path: PathLike, encoder: str | None = None) -> None:
         if encoder is not None:
             from utils.sinks.by_av import check_codec
 
-            check_codec(encoder)
+            check_codec(encoder, form, shown(path))
     elif encoder is not None or not form.fourcc:
         what = f"{Path(path).suffix} with {encoder}" if encoder else Path(path).suffix
         raise OutputError(f"cannot write {shown(path)}: {what} needs PyAV ({INSTALL})")

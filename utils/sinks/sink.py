@@ -14,8 +14,8 @@ BEHIND = 4  # how many frames encoding may lag
 class Encoder(Protocol):
     """Makes a file of pictures; each call comes after the one before has returned."""
 
-    def add(self, img: np.ndarray, seconds: float) -> None:
-        """Append a picture that is seen from then on."""
+    def add(self, img: np.ndarray, seconds: float, lasts: float | None) -> None:
+        """Append a picture that is seen from then on, for some seconds if it is the last."""
 
     def finish(self) -> None:
         """Complete the file."""
@@ -38,19 +38,20 @@ class Sink:
         self._waiting: deque[Any] = deque()
         self._open = True
 
-    def write(self, img: np.ndarray, seconds: float) -> None:
+    def write(self, img: np.ndarray, seconds: float, lasts: float | None = None) -> None:
         """Append a picture that is seen from `seconds` on.
 
         Parameters
         ----------
         img (H, W, 3 or 4) : uint8 BGR or BGRA; it must not change any more.
         seconds : since the beginning; they grow.
+        lasts : how long it is seen if it is the last; by default as the rate has it.
 
         Raises
         ------
         OutputError : the file cannot be written, which may show some frames later.
         """
-        self._waiting.append(self._thread.submit(self.encoder.add, img, seconds))
+        self._waiting.append(self._thread.submit(self.encoder.add, img, seconds, lasts))
         if len(self._waiting) > BEHIND:
             self._waiting.popleft().result()
 
