@@ -253,7 +253,8 @@ def reenact(job: Job, reenactor: Reenactor, tell: Teller | None = None) -> Outco
                     for driver, face in zip(drivers, faces)
                 ]
                 scene = Scene(
-                    reenactor.tddfa, frame.img, faces, results, drivers, target.original
+                    reenactor.tddfa, frame.img, faces, results, drivers, target.awake,
+                    target.original,
                 )
                 recording.take(scene, frame)
         for warning in stage.warnings():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ from reenactment.job import Job
 from reenactment.openings import Openings
 from reenactment.performance import Cast, Find, Target, Watch
 from reenactment.reenactor import Reenactor
-from reenactment.rest import rest_of
+from reenactment.rest import awake_of, rest_of
 from reenactment.scene import Driver
 from reenactment.smoothing import Smoother
 from reenactment.track import Track, choose_tracks
@@ -180,9 +180,8 @@ class Moving:
         chosen, people, times = self._follow(footage, path, choice)
         return self._played(chosen, people, choice, times, footage)
 
-    def moment(self, path: str) -> tuple[np.ndarray, FrameInfo]:
-        """The frame of footage that a picture is made of, and where it was seen."""
-        at = self._job.at
+    def moment(self, path: str, at: float) -> tuple[np.ndarray, FrameInfo]:
+        """The frame of footage that is seen then, and where it was seen."""
         footage = self._open(path, (at, None))
         frame = next(iter(footage), None)
         if frame is None:
@@ -225,6 +224,7 @@ class Moving:
                 people,
                 tuple(track.number for track in chosen),
                 tuple(track.confidence for track in chosen if track.confidence is not None),
+                self._awake(chosen),
             )
         return replace(
             target,
@@ -233,6 +233,23 @@ class Moving:
             sound=footage.sound,
             age=footage.age,
         )
+
+    def _awake(self, tracks: Sequence[Track]) -> Callable[[Face], Driver]:
+        """Gives the people of the target with open eyes; each is looked for once, when asked for.
+
+        Models without lids know of no eyes.
+        """
+        if self._reenactor.tddfa.bfm.lid_moves is None:
+            return lambda _: Driver()
+        by_number = {track.number: track for track in tracks}
+
+        @cache
+        def of(number: int) -> Driver:
+            face = awake_of(by_number[number], self._reenactor.openings)
+            img, _ = self.moment(self._job.target, self._job.clip.trim[0] + face.frame.seconds)
+            return Driver(face, lambda: img)
+
+        return lambda face: of(face.track or 0)
 
     def _follow(
         self, footage: Footage, path: str, choice: str

@@ -132,6 +132,7 @@ class Target:
     frames : one after another; count : how many there may be, if that is known.
     faces : the faces that are meant, of the frame that came last; `Face.track` numbers them.
     summary : what was found, in words; found, picked, confidence : as in `Outcome`.
+    awake : as in `Scene`, of what moves.
     fps : of the frames; sound : what is to be heard with them.
     age : of what a camera sees, gives the seconds since the last frame was taken.
     metadata, original : of a file that is to be changed as a whole, what it has besides pixels,
@@ -145,6 +146,7 @@ class Target:
     found: int
     picked: tuple[int, ...]
     confidence: tuple[float, ...]
+    awake: Callable[[Face], Driver] = lambda _: Driver()
     count: int | None = 1
     fps: float = STILL_FPS
     sound: Sound | None = None

@@ -1,4 +1,4 @@
-"""A person at rest, of frames that show somebody who moves and talks."""
+"""A person at rest, or awake, of frames that show somebody who moves and talks."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from reenactment.track import Track
 # has to do for models without lids.
 _SURE, _FACING, _AWAKE, _SHUT, _CALM, _CALM_ALONE = 0.9, 0.9, 0.6, 0.1, 0.5, 0.2
 _OPEN = 75  # percentile of an eye's openings that are not those of blinks
+_WIDE = 90  # the same, of eyes that are open wide, and no mistake of the network
 _SECONDS = 0.3  # over which lips have to be shut, and movement counts
 
 
@@ -31,8 +32,7 @@ def rest_of(track: Track, openings: Openings | None = None) -> Face:
     """
     calm = np.arange(len(track))
     for unrest, share in _unrests(track, openings):
-        most = np.sort(unrest[calm])[max(1, round(share * len(calm))) - 1]
-        calm = calm[unrest[calm] <= most]
+        calm = _least(calm, unrest, share)
     rows = _rows(track)[calm]
     nearest = calm[np.argmin(np.linalg.norm(rows - np.median(rows, axis=0), axis=1))]
     expression = np.median(track.expressions[calm], axis=0).astype(np.float32)
@@ -42,19 +42,45 @@ def rest_of(track: Track, openings: Openings | None = None) -> Face:
     return replace(track[int(nearest)], expression=expression, scores=scores)
 
 
-def _unrests(track: Track, openings: Openings | None) -> Iterator[tuple[np.ndarray, float]]:
-    """What there is little of in frames at rest, (T,), and the share of them that may be so."""
+def awake_of(track: Track, openings: Openings) -> Face:
+    """The person in a sure and facing frame that shows both eyes about as open as they come."""
+    clear = np.arange(len(track))
+    for doubt, share in _doubts(track):
+        clear = _least(clear, doubt, share)
+    open_by = _eyes(track, openings).min(axis=1)[clear]
+    wide = np.percentile(open_by, _WIDE)
+    return track[int(clear[np.argmin(np.abs(open_by - wide))])]
+
+
+def _least(places: np.ndarray, values: np.ndarray, share: float) -> np.ndarray:
+    """That share of some places that have the least values (T,)."""
+    most = np.sort(values[places])[max(1, round(share * len(places))) - 1]
+    return places[values[places] <= most]
+
+
+def _doubts(track: Track) -> Iterator[tuple[np.ndarray, float]]:
+    """What there is little of in clear frames, (T,), and the share of them that may be so."""
     if track.errors is not None:
         yield track.errors, _SURE
     away = track.poses[:, 2, :3]
     yield -away[:, 2] / np.linalg.norm(away, axis=1), _FACING
+
+
+def _unrests(track: Track, openings: Openings | None) -> Iterator[tuple[np.ndarray, float]]:
+    """The same of frames at rest."""
+    yield from _doubts(track)
     if openings:
         faces = [track[place] for place in range(len(track))]
-        eyes = np.array([openings.eyes(face) for face in faces])
+        eyes = _eyes(track, openings)
         yield np.abs(eyes - np.percentile(eyes, _OPEN, axis=0)).max(axis=1), _AWAKE
         lips = np.array([openings.lips(face)[MIDDLE_COLUMNS].mean() for face in faces])
         yield _around(np.maximum(lips, 0)[:, None], track.seconds, np.mean), _SHUT
     yield _around(_rows(track), track.seconds, np.std), _CALM if openings else _CALM_ALONE
+
+
+def _eyes(track: Track, openings: Openings) -> np.ndarray:
+    """How far the eyes are open, (T, 2)."""
+    return np.array([openings.eyes(track[place]) for place in range(len(track))])
 
 
 def _rows(track: Track) -> np.ndarray:

@@ -52,6 +52,7 @@ class Scene:
     img (H, W, 3) uint8 BGR : the frame, which shows the targets.
     targets, results : the faces before and after, a result for each target.
     drivers : who gave each result its expression; none at all, or one for each.
+    awake : gives the person of a target with open eyes, and a picture of that, where it is known.
     original : gives the frame with the alpha and the 16 bits that its file has, if it has any.
     """
 
@@ -60,6 +61,7 @@ class Scene:
     targets: Sequence[Face]
     results: Sequence[Face]
     drivers: Sequence[Driver] = ()
+    awake: Callable[[Face], Driver] = lambda _: Driver()  # noqa: E731
     original: Callable[[], np.ndarray] | None = None
 
     @cached_property

@@ -107,7 +107,7 @@ class Stage:
     def _perform_footage(self, path: str, choice: str, moving: bool) -> Cast:
         if moving:
             return self._moving.footage(path, choice)
-        img, frame = self._moving.moment(path)
+        img, frame = self._moving.moment(path, self._job.at)
         found = self._reenactor.find(img, choice, frame)
         return self._still_cast(found, path, f"at {self._job.at:g} s, {told(found, choice)}", img)
 

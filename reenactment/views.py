@@ -146,12 +146,18 @@ def _photo(scene: Scene, look: Look, out: np.ndarray | None) -> np.ndarray:
     def posed(face: Face) -> Posed:
         return Posed.of(face.parts, face.roi_box, scene.tddfa.size)
 
+    def seen(driver: Driver) -> Source | None:
+        return Source(posed(driver.face), driver.sight()) if driver.face else None
+
+    def awake(targets: Sequence[Face]) -> Callable[[int], Source | None]:
+        return lambda place: seen(scene.awake(targets[place]))
+
     photographer = scene.tddfa.bfm.kept(Photographer, look.photo_eyes)
     img = scene.img if out is not None or scene.original is None else scene.original()
     for driver, targets, results in scene.by_driver() or [(Driver(), [], [])]:
-        source = Source(posed(driver.face), driver.sight()) if driver.face else None
+        source = seen(driver)
         after = [posed(_as_given(result, driver.face)) for result in results]
-        img = photographer(img, [*map(posed, targets)], after, source, out)
+        img = photographer(img, [*map(posed, targets)], after, source, out, awake(targets))
     return img
 
 

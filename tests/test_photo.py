@@ -367,6 +367,30 @@ def test_eyes_can_stay_as_they_are(bfm):
     assert np.array_equal(without, img)
 
 
+def test_shut_eyes_open_to_their_own_where_these_are_known(photographer, bfm):
+    """Which are looked for only then; a source's eyes stand in for what is not known."""
+    img, (green, red) = smooth_noise(SIZE), (np.full((*SIZE, 3), 60, np.uint8) for _ in range(2))
+    green[..., 1], red[..., 2] = 200, 200
+    shut, asked = np.zeros(12), []
+    shut[LIDS] = 1.1
+    source = Source(posed(), red)
+
+    def drawn(before, own):
+        def awake(place):
+            asked.append(place)
+            return own
+
+        photo = photographer(img, [posed(before)], [posed()], source, awake=awake)
+        return (photo - img.astype(int))[..., 1:].sum(axis=(0, 1))
+
+    more_green, more_red = drawn(shut, Source(posed(), green)) - drawn(shut, None)
+    assert more_green > 1000 and more_red < -1000
+    assert set(asked) == {0}
+    asked.clear()
+    drawn(smiling(bfm, 0.1), Source(posed(), green))
+    assert not asked
+
+
 def test_the_programs_photo(tmp_path):
     """--opt photo keeps a file's alpha and 16 bits; --photo_eyes off keeps eyes."""
     import face_reenactment

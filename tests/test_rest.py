@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from reenactment.faces import Face, FrameInfo
-from reenactment.rest import rest_of
+from reenactment.rest import awake_of, rest_of
 from reenactment.track import Track
 
 RATE, COUNT = 30.0, 300
@@ -75,6 +75,15 @@ def test_the_rest_is_open_eyed_facing_and_sure(unrest):
 def test_among_equals_the_last_count_like_the_first():
     late = TIMES >= 9
     assert late[rest_of(track(lips=np.where(late, 0.0, 5.0)), Mouths()).frame.number]
+
+
+def test_who_is_awake_has_open_eyes_is_sure_and_facing():
+    eyes = np.where(TIMES % 1 < 0.3, 0.1, 1.0)
+    eyes[::50] = 2.5  # what the network takes for wide eyes, now and then
+    turn, error = np.where(TIMES < 0.5, 50, 0), np.where(TIMES > 9.5, 6.0, 1.0)
+    awake = awake_of(track(eyes=eyes, turn=turn, error=error), Mouths())
+    assert 0.5 <= awake.frame.seconds < 9.5 and awake.expression[0, 0] == 1.0
+    assert awake_of(track().part(slice(0, 1)), Mouths()).frame.number == 0
 
 
 def test_a_track_of_one_frame_is_at_rest():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,7 @@ class Photographer:
         results: Sequence[Posed],
         source: Source | None = None,
         out: np.ndarray | None = None,
+        awake: Callable[[int], Source | None] = lambda _: None,
     ) -> np.ndarray:
         """The picture with the faces `targets` as `results`, which differ in expression alone.
 
@@ -66,6 +67,8 @@ class Photographer:
         ----------
         img (H, W[, 1, 3 or 4]) : uint8 or uint16; left as it is unless it is `out`, too.
         source : where the results' expression comes from, if that is known: its teeth are used.
+        awake : gives the person of a target, by its place in `targets`, with open eyes, where that
+            is known: eyes that were shut look like these, or else like the source's.
         out : of the same shape and type, where to draw; by default a new picture.
 
         Returns
@@ -85,7 +88,9 @@ class Photographer:
             sitter = sitters[i]
             if changes[i] and sitter.is_in_picture and sitter.plain.size >= _LEAST_SIZE:
                 kept = _covered([sitters[k].plain for k in order[place + 1 :]], img.shape[:2])
-                _change(photo, sitter, self._result(sitter, results[i], source), donor, kept)
+                opening = (lambda i=i: self._donor(awake(i))), lambda: donor
+                after = self._result(sitter, results[i], source)
+                _change(photo, sitter, after, donor, opening, kept)
         return photo
 
     def heads(
@@ -114,7 +119,7 @@ class Photographer:
         return Lidded(self.model.surface(source.face), self.model.lids(source.face))
 
     def _donor(self, source: Source | None) -> Portrait | None:
-        """The portrait that teeth can be taken from."""
+        """The portrait that teeth and eyes can be taken from."""
         if source is None or source.img is None:
             return None
         portrait = self._album.portrait(source.face, source.img)
@@ -126,9 +131,13 @@ def _change(
     sitter: Portrait,
     after: Head,
     donor: Portrait | None,
+    eyes: Sequence[Callable[[], Portrait | None]],
     kept: np.ndarray | None,
 ) -> None:
-    """Draw one face into the photo itself."""
+    """Draw one face into the photo itself.
+
+    donor : for its teeth; eyes : those who can open its eyes, the best first.
+    """
     field = displacement(sitter.head, after, photo.shape[:2], kept)
     if field is None:
         return
@@ -137,7 +146,7 @@ def _change(
     work = Work(sitter, after, field, patch, sampled(patch, box, box, field.moves))
     paint_mouth(work, donor)
     if sitter.eyes:
-        paint_eyes(work, donor)
+        paint_eyes(work, eyes)
     shade(work)
     put_levels(work.result, box.of(photo), None if kept is None else ~box.of(kept))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Optional
+
 import numpy as np
 
 from bfm.topology import EYE_CORNERS
@@ -31,20 +34,24 @@ _LASHES, _LASH_WIDTH = 0.55, 0.8  # how much darker, and mm
 _SKIN_POWER = 0.6  # of the ratio of skin tones, for a source's eye
 
 
+# Give portraits whose eyes can stand in for those that the picture does not show, the best first.
+Donors = Sequence[Callable[[], Optional[Portrait]]]
+
+
 def openings(head: Head) -> np.ndarray:
     """How far both eyes are open, (2,), in their widths."""
     return Eyes.of(head.bfm, head.surface, np.zeros(2)).opening
 
 
-def paint_eyes(work: Work, donor: Portrait | None) -> None:
+def paint_eyes(work: Work, donors: Donors) -> None:
     """Draw the lids and what is between them into the result."""
     before, after = openings(work.before), openings(work.after)
     for eye, mesh in enumerate(work.after.bfm.around_eyes):
         if len(mesh.triangles):
-            _paint_eye(work, donor, eye, float(before[eye]), float(after[eye]))
+            _paint_eye(work, donors, eye, float(before[eye]), float(after[eye]))
 
 
-def _paint_eye(work: Work, donor: Portrait | None, eye: int, before: float, after: float) -> None:
+def _paint_eye(work: Work, donors: Donors, eye: int, before: float, after: float) -> None:
     topology = work.after.bfm.topology
     edges = work.after.vertices[topology.lids[eye].ravel()]
     box = Box.around(edges, _AROUND[0] * work.size + _AROUND[1], work.box)
@@ -63,9 +70,10 @@ def _paint_eye(work: Work, donor: Portrait | None, eye: int, before: float, afte
     layers = [sampled(work.patch, work.box, box, m) for m in (upper, lower)]
     layers.append(sampled(work.patch, work.box, box, _ball_moves(work, eye, box, before, after)))
     wake = (1 - ramp(before, 0.08, 0.14)) * ramp(after, 0.16, 0.24)
-    if donor is not None and wake > 0:
-        wake *= _usable(donor, work.after, eye)
-        _paste_eye(work, donor, eye, box, layers[2], ball_share, wake)
+    for donor in filter(None, (give() for give in donors if wake > 0)):
+        usable = wake * _usable(donor, work.after, eye)
+        _paste_eye(work, donor, eye, box, layers[2], ball_share, usable)
+        wake -= usable
     total = ball_share + upper_share + lower_share
     weights = (upper_share, lower_share, ball_share)
     drawn = sum(layer * w[..., None] for layer, w in zip(layers, weights))

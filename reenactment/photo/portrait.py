@@ -19,7 +19,7 @@ from reenactment.photo.posed import Modeller, Posed
 from reenactment.photo.seam import snapped
 
 _MARGIN = 8.0  # pixels around a face, for the windows in which its picture is sampled
-_MOST_KEPT = 4  # portraits: a source and the faces of a frame
+_MOST_KEPT = 6  # portraits: a source, the faces of a frame, and the same awake
 
 
 @dataclass(frozen=True, eq=False)
