@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 
 from reenactment.clip import Clip
+from reenactment.parts import Part
 from utils.errors import UsageError
 from utils.footage import Frame
 from utils.io import one_line
@@ -64,6 +66,25 @@ class Window:
         if self._works:
             with suppress(cv2.error):
                 cv2.destroyWindow(self._title)
+
+
+class Paced:
+    """A part that gets each frame when it is due, as somebody who looks on would have it."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+        self._begin: float | None = None
+
+    def write(self, output: Any, frame: Frame) -> None:
+        """Wait until it is time, but for what is late already, and take what was made of it."""
+        now = time.monotonic()
+        self._begin = now - frame.seconds if self._begin is None else self._begin
+        time.sleep(max(self._begin + frame.seconds - now, 0))
+        self._part.write(output, frame)
+
+    def close(self) -> None:
+        """The part has come to its end."""
+        self._part.close()
 
 
 class VirtualCamera:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Union
@@ -135,10 +135,11 @@ def _not_kept(job: Job, target: Target) -> Iterator[tuple[str, Part]]:
     pictures = [kind for kind in job.outputs if VIEWS[kind].medium.holds("%d.png", True)]
     for kind in pictures if job.show else ():
         yield kind, live.Window(f"{kind} {target.name}", target.age)
+    paced: Callable[[Part], Part] = live.Paced if target.age is None else lambda part: part
     for kind in pictures[:1] if job.clip.virtual_camera else ():
-        yield kind, live.VirtualCamera(target.fps)
+        yield kind, paced(live.VirtualCamera(target.fps))
     if job.clip.osc:
-        yield "arkit", live.Avatar(job.clip.osc)
+        yield "arkit", paced(live.Avatar(job.clip.osc))
 
 
 Recording = Union[Stills, Clips]

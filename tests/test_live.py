@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bfm.sliders import SHAPES
-from reenactment.live import Avatar, VirtualCamera, Window, parse_place, quaternion
+from reenactment.live import Avatar, Paced, VirtualCamera, Window, parse_place, quaternion
 from utils.errors import UsageError
 from utils.footage import Frame
 
@@ -53,6 +53,24 @@ def test_an_avatar_hears_weights_and_the_heads_turn(receiver):
     assert head[0] == "Head"
     assert np.linalg.norm(head[4:]) == pytest.approx(1)
     assert [address for address, _ in heard].count("/VMC/Ext/Blend/Apply") == 1
+
+
+def test_files_are_sent_at_their_own_pace(monkeypatch):
+    """Each frame when it is due; one that is late does not wait."""
+    clock, sent = [100.0], []
+
+    def sleep(seconds):
+        clock[0] += seconds
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("time.sleep", sleep)
+    part = SimpleNamespace(write=lambda *_: sent.append(clock[0]), close=lambda: sent.append(None))
+    paced = Paced(part)
+    for number, work in enumerate((0.0, 0.01, 0.3, 0.01)):
+        clock[0] += work
+        paced.write(None, Frame(PICTURE, number, number / 10))
+    paced.close()
+    assert sent == [pytest.approx(moment) for moment in (100.0, 100.1, 100.4, 100.41)] + [None]
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (40, 0, 0), (0, -25, 0), (0, 0, 60), (35, -20, 15)])
