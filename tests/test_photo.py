@@ -10,10 +10,11 @@ from bfm import FaceParams
 from bfm.bfm import PROVISIONED_MODEL, BFMModel
 from reenactment.photo import Photographer, Posed, Source
 from reenactment.photo.colour import luminance
-from reenactment.photo.field import displacement
+from reenactment.photo.field import Box, displacement
 from reenactment.photo.head import Head
 from reenactment.photo.interior import Spots, made_up, recoloured
 from reenactment.photo.lids import corrected
+from reenactment.photo.mouth import beyond
 from reenactment.photo.portrait import Portrait
 from Sim3DR import interpolate, rasterise
 from utils.assets import PROJECT_ROOT
@@ -467,6 +468,21 @@ def test_a_plain_picture_moves_no_lips(photographer, bfm):
     plain = np.full((*SIZE, 3), 128, np.uint8)
     shift = Portrait.of(photographer.model, posed(), plain, eyes=True).shift
     assert np.abs(shift).max() < 1e-3
+
+
+@pytest.mark.parametrize("lip, sign", [(0, -1), (1, 1)])
+def test_what_is_beyond_a_lip_is_its_edge_once_taken_back(photographer, bfm, lip, sign):
+    """Five pixels beyond the middle of the edge are told as such; taken back, none are beyond."""
+    head = photographer.model.head(posed(smiling(bfm, 0.1), height=300, middle=(250, 260)))
+    edge = head.lip_points()[lip, :, :2]
+    box = Box.around(edge, 20, Box(0, 0, 500, 520))
+    moves = np.zeros((*box.size, 2), np.float32)
+    far = beyond(head, lip, box, moves)
+    x, y = edge[len(edge) // 2]
+    row, column = round(y) - sign * 5 - box.top, round(x) - box.left
+    assert far[row, column] == pytest.approx(5 + sign * (y - round(y)), abs=0.6)
+    back = moves + sign * far[..., None] * head.down
+    assert far.max() > 5 and beyond(head, lip, box, back).max() < 1e-3
 
 
 def test_new_light_has_no_edges(bfm, monkeypatch):

@@ -113,20 +113,36 @@ def _lips(
 ) -> list[np.ndarray]:
     """Upper and lower side (h, w, 4), each sampled by its own field.
 
-    Near the slit they are sampled a little away from it: an opening mouth takes its dark line not
-    along, a closing one not its teeth.
+    Neither shows what was beyond its lip's edge. Near the slit they are sampled a little away from
+    it, too: an opening mouth takes its dark line not along, a closing one not its teeth.
     """
     mm = float(np.linalg.norm(np.diff(work.after.lip_points()[0, [0, -1], :2], axis=0))) / _WIDTH_MM
     closing = opening.before - opening.after
-    margin = ramp(abs(closing), 0.008, 0.04) * 0.9 * (0.7 + ramp(closing, 0.02, 0.10))  # mm
+    change = ramp(abs(closing), 0.008, 0.04)
+    margin = change * 0.9 * (0.7 + ramp(closing, 0.02, 0.10))  # mm
     reach = 2.4 * max(margin, 0.8) * max(mm, 1e-3)
     away = (margin * mm * np.exp(-distance / reach))[..., None] * work.after.down
     moves = box.of(work.field.moves, work.box)
     sides = []
-    for share, push in ((shares[..., 1], -away), (shares[..., 2], away)):
-        own = grown(moves, pure(share)) + push.astype(np.float32)
-        sides.append(sampled(work.patch, work.box, box, own))
+    for lip, sign in ((0, -1), (1, 1)):
+        own = grown(moves, pure(shares[..., 1 + lip]))
+        back = change * beyond(work.before, lip, box, own)[..., None] * work.before.down
+        own = own + sign * (back + away)
+        sides.append(sampled(work.patch, work.box, box, own.astype(np.float32)))
     return sides
+
+
+def beyond(before: Head, lip: int, box: Box, moves: np.ndarray) -> np.ndarray:
+    """How far (h, w) over the edge of its lip, 0 the upper and 1 the lower one, a field samples
+    the old picture, pixels: what was hidden in the mouth, and has no field of its own, may."""
+    axes = np.column_stack([[before.down[1], -before.down[0]], before.down])  # across, down
+    across, down = (before.lip_points()[lip, :, :2] @ axes).T
+    y, x = np.indices(box.size, np.float32)
+    places = (moves + np.dstack([x + box.left, y + box.top])) @ axes
+    edge = np.interp(places[..., 0], np.maximum.accumulate(across), down)
+    over = (places[..., 1] - edge) * (1, -1)[lip]
+    inside = (places[..., 0] > across[0]) & (places[..., 0] < across[-1])
+    return np.where(inside, np.maximum(over, 0), 0)
 
 
 def _seam_ink(work: Work, distance: np.ndarray, opening: Opening) -> np.ndarray:
