@@ -29,13 +29,16 @@ from reenactment.photo import Photographer, Posed, Source
 from reenactment.photo.eyes import openings
 from reenactment.photo.field import displacement
 from reenactment.photo.head import Head
+from reenactment.photo.portrait import Portrait
 from training.pictures import decode_picture, iterate_files
 from utils.image import read_image
 
 MOST_TURNED, LEAST_CHANGE = 2.2, 0.08  # degrees between two frames; widths of the mouth
 PAIRS_PER_CLIP = 40
 EYES_CLOSE = 0.06  # widths of an eye; a pair whose eyes close by more counts as closing
-UPPER, LOWER, MOUTH_CORNERS = (13, 82, 312), (14, 87, 317), (78, 308)
+UPPER, LOWER, NOSE = (13, 82, 312), (14, 87, 317), (168, 2)  # of MediaPipe's points
+MOUTH_CORNERS = (78, 308)
+OUR_UPPER, OUR_LOWER, OUR_NOSE = (62, 61, 63), (66, 67, 65), (27, 33)  # landmarks at these
 LIDS = (((160, 144), (159, 145), (158, 153)), ((385, 380), (386, 374), (387, 373)))
 LID_CORNERS = ((33, 133), (263, 362))
 AGREEMENT = 0.10  # between fit and MediaPipe, within which a face is used
@@ -61,6 +64,13 @@ class Shot:
         """Mean opening, in widths of the eyes."""
         return float(openings(self.head).mean())
 
+    @cached_property
+    def lips_apart(self) -> float:
+        """The mouth's opening as `Meter` measures it, in lengths of the nose."""
+        points = self.head.vertices[self.head.bfm.landmarks, :2]
+        gap = np.linalg.norm(points[[*OUR_LOWER]] - points[[*OUR_UPPER]], axis=1).mean()
+        return float(gap / np.linalg.norm(points[OUR_NOSE[1]] - points[OUR_NOSE[0]]))
+
 
 class Studio:
     """Finds faces and takes photos."""
@@ -81,6 +91,13 @@ class Studio:
 
     def posed(self, face: Face) -> Posed:
         return Posed.of(face.parts, face.roi_box, self.reenactor.tddfa.size)
+
+    def shows_mouth(self, shot: Shot) -> bool:
+        """Whether the picture reaches beyond the lips, and no mask is seen on them."""
+        lips = shot.head.vertices[shot.head.bfm.landmarks[48:], :2]
+        inside = (lips > 1).all() and (lips < np.array(shot.img.shape[1::-1]) - 2).all()
+        portrait = Portrait.of(self.photographer.model, shot.posed, shot.img, eyes=True)
+        return bool(inside) and portrait.concealed < 0.5
 
     def photo(self, source: Shot, target: Shot, share: float = 1.0) -> np.ndarray:
         """The target with the source's expression, or a share of the way to it."""
@@ -233,7 +250,9 @@ def ground_truth(studio: Studio, clips: Sequence[Path], rng: random.Random) -> N
                 count += 1
             if count == PAIRS_PER_CLIP:
                 break
-        print(f"{clip.name}: {len(shots)} frames, {count} pairs", flush=True)
+        gains = [row["mouth psnr photo"] - row["mouth psnr nothing"] for row in mouths]
+        print(f"{clip.name}: {len(shots)} frames, {count} pairs, mouth psnr "
+              f"{np.mean(gains[-count:] if count else np.nan):+.2f}", flush=True)
         eyes = [
             likeness(studio, source, target)
             for (source, target), _ in zip(
@@ -299,7 +318,8 @@ class Meter:
         self._mesh = FaceMesh(static_image_mode=True, refine_landmarks=True)
 
     def __call__(self, img: np.ndarray, roi_box: Sequence[float]) -> list[float] | None:
-        """Openings of mouth and eyes, and the mouth's width in distances of the eyes' corners."""
+        """Openings of the mouth, in lengths of the nose, and of the eyes, in their widths; the
+        mouth's width in distances of the eyes' corners; and its opening in its widths."""
         x0, y0, x1, y1 = roi_box
         half, middle = 0.625 * (x1 - x0), np.array([x0 + x1, y0 + y1]) / 2
         scale = 512 / (2 * half)
@@ -314,12 +334,13 @@ class Meter:
         def apart(a: Any, b: Any) -> float:
             return float(np.linalg.norm(p[a] - p[b]))
 
-        mouth = np.mean([apart(a, b) for a, b in zip(UPPER, LOWER)]) / apart(*MOUTH_CORNERS)
+        mouth = np.mean([apart(a, b) for a, b in zip(UPPER, LOWER)]) / apart(*NOSE)
         eyes = np.mean([
             np.mean([apart(*pair) for pair in lids]) / apart(*corners)
             for lids, corners in zip(LIDS, LID_CORNERS)
         ])
-        return [float(mouth), float(eyes), apart(61, 291) / apart(33, 263)]
+        over_width = mouth * apart(*NOSE) / apart(*MOUTH_CORNERS)
+        return [float(mouth), float(eyes), apart(61, 291) / apart(33, 263), float(over_width)]
 
 
 KINDS: tuple[tuple[str, Callable[[Any], bool], Callable[[Any], bool]], ...] = (
@@ -331,14 +352,19 @@ KINDS: tuple[tuple[str, Callable[[Any], bool], Callable[[Any], bool]], ...] = (
 
 
 def measured(studio: Studio, meter: Meter, pictures: Iterator[np.ndarray]) -> list[Any]:
-    """Shots on which fit and MediaPipe agree, with what MediaPipe sees."""
+    """Shots on which fit and MediaPipe agree, with what MediaPipe sees.
+
+    Faces with a mask, which photos do not open, or with a mouth beyond the picture are left out.
+    """
     kept = []
     for img in pictures:
         shot = studio.shot(img)
         seen = shot and meter(img, shot.face.roi_box)
         if not shot or not seen or shot.head.yaw > MOST_YAW or shot.head.size < 60:
             continue
-        if abs(shot.mouth - seen[0]) < AGREEMENT and abs(shot.eyes - seen[1]) < AGREEMENT:
+        if not studio.shows_mouth(shot):
+            continue
+        if abs(shot.lips_apart - seen[0]) < AGREEMENT and abs(shot.eyes - seen[1]) < AGREEMENT:
             kept.append((shot, seen))
     return kept
 
@@ -360,8 +386,8 @@ def opening_pairs(
         if seen:
             rows.append([*seen, *source[1], *target[1]])
             sharp.append(sharpness(photo, target[0]))
-    result, source, target = np.array(rows).reshape(-1, 3, 3).transpose(1, 0, 2)
-    for k, name in enumerate(("mouth", "eyes", "mouth width")):
+    result, source, target = np.array(rows).reshape(-1, 3, 4).transpose(1, 0, 2)
+    for k, name in enumerate(("mouth", "eyes", "mouth width", "mouth over its width")):
         r = np.corrcoef(source[:, k], result[:, k])[0, 1]
         slope = np.polyfit(source[:, k], result[:, k], 1)[0]
         error = np.abs(result[:, k] - source[:, k]).mean()
