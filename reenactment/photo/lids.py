@@ -83,12 +83,13 @@ def corrected(target: np.ndarray, want: np.ndarray) -> tuple[np.ndarray, np.ndar
     What is more open than the target stays; below, the target's opening goes down to 0 where `want`
     reaches that of shut eyes. A target that is itself shut is treated as such, whatever is wanted.
     """
-    closing = target * np.maximum(0, (want - _SHUT) / np.maximum(target - _SHUT, 0.03))
-    result = np.where(want >= target, want, closing)
     narrow = target < _NARROW
     true_target = np.where(
         narrow, np.maximum(0, (target - _ERROR) / (_NARROW - _ERROR)) * _NARROW, target
     )
+    least = np.minimum(_SHUT, target - (_NARROW - _SHUT))
+    share = np.clip((target - want) / (target - least), 0, 1)  # of the way to shut
+    result = np.where(want >= target, want, true_target * (1 - share))
     wakes = np.where(narrow, smoothstep(want - target, 0, _WAKING), 1)
     asleep = np.minimum(result, true_target)
     return true_target, asleep + wakes * (result - asleep)
