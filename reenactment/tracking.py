@@ -32,7 +32,7 @@ MAX_REGRESSIONS = 3
 CONFIRM_SIZE = 128  # pixels; the detector finds 99% of the faces upright in a crop of this side
 # What the network says of its error, pixels of its crop, where it can tell: below the first a face
 # is there, and from there on the detector has to confirm it. Above the second nobody is found; who
-# has been found may turn away, or be covered, up to `HOPELESS_ERROR`.
+# has surely been seen may turn away, or be covered, up to `HOPELESS_ERROR`.
 SURE_ERROR, LOST_ERROR = 3.0, 7.0
 _RIGHT_EYE, _LEFT_EYE = slice(36, 42), slice(42, 48)  # of the 68 landmarks
 # What the network says of a face depends on where its crop lies, by some 0.2% of the face: a crop
@@ -64,15 +64,20 @@ class _Seen(NamedTuple):
 
 @dataclass
 class _Person:
-    """What is known of somebody: the shape, the last sight, and in which frame that was."""
+    """What is known of somebody: the shape, the last sight, and in which frame that was.
+
+    sure : whether a face was seen at any time that the network was sure of.
+    """
 
     number: int
     shape: SteadyShape
     seen: _Seen
     when: int
+    sure: bool = False
 
     def update(self, seen: _Seen, when: int) -> None:
         self.seen, self.when = seen, when
+        self.sure |= (seen.face.error or 0) < SURE_ERROR
         self.shape.add(seen.face.shape)
 
 
@@ -190,7 +195,7 @@ class Tracker:
             return False
         if seen.face.error is None:
             return self._confirms(img, seen)
-        return self._is_face(img, seen, HOPELESS_ERROR)
+        return self._is_face(img, seen, HOPELESS_ERROR if person.sure else LOST_ERROR)
 
     def _is_face(self, img: np.ndarray, seen: _Seen, limit: float) -> bool:
         """Whether what was seen is a face, of an error below a limit, where that is known."""

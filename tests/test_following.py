@@ -77,6 +77,7 @@ def test_nobody_is_followed_back_into_another_scene_or_onto_another_face():
     (12, SURE_ERROR + 1, 2),  # seen for a while
     (4, SURE_ERROR + 1, 1),  # fleeting and doubtful
     (4, SURE_ERROR - 1, 2),  # surely seen
+    (12, LOST_ERROR - 1, 1),  # for a while, but very doubtful
     (12, LOST_ERROR, 1),  # no face
 ])
 def test_a_fleeting_face_of_which_nobody_is_sure_is_none(count, error, people):

@@ -113,6 +113,17 @@ def test_a_network_in_doubt_has_the_detector_confirm(error, confirmations):
     assert (spots.searches, spots.confirmations) == (1, confirmations)
 
 
+@pytest.mark.parametrize(("before", "kept"), [(SURE_ERROR - 0.1, 6), (SURE_ERROR + 0.1, 3)])
+def test_only_who_was_surely_seen_may_turn_away(before, kept):
+    """The network then doubts the face, and the detector confirms it."""
+    away = spot_frame((60, 100))
+    cv2.circle(away, (60, 100), 8, (0, 0, 0), -1)
+    cv2.circle(away, (60, 100), 5, (255, 255, 250), -1)
+    spots = Spots(lambda spot: before if spot > 150 else LOST_ERROR + 1)
+    seen = track(spots, [spot_frame((60, 100))] * 3 + [away] * 3)
+    assert sum(bool(people) for people in seen) == kept
+
+
 def test_what_the_network_takes_for_no_face_is_none():
     assert track(Spots(lambda spot: LOST_ERROR), [spot_frame((60, 100))] * 3) == [{}] * 3
 
