@@ -14,6 +14,7 @@ from bfm import BFMModel
 from reenactment.photo.colour import as_levels, luminance
 from reenactment.photo.field import Box
 from reenactment.photo.head import MM, Head, smoothstep
+from Sim3DR import get_normal
 
 # Lengths of the nose, landmarks 27 to 33: what is searched, and how sharply.
 _NOSE = (27, 33)
@@ -29,17 +30,23 @@ _DEPTH = 8.0  # mm behind that edge, to which the mean face's lips reach
 _REACH = (12.0, 28.0)  # mm from the lips' meeting line, over which skin follows
 _REACH_ACROSS = (30.0, 45.0)
 _EVERY, _LEAST_SEEN = 3, 30  # vertices of each kind: one of three is looked at
+_STEEP = 0.05  # share of a normal towards the viewer, below which skin is unseen
 
 
-class Patches(NamedTuple):
-    """Vertices of the lips (k,), and of the skin around them (j,)."""
+class Patch(NamedTuple):
+    """Some vertices (k,), and their normals (k, 3) on the mean face, in the model's frame."""
 
-    lips: np.ndarray
-    skin: np.ndarray
+    vertices: np.ndarray
+    normals: np.ndarray
+
+    def facing(self, head: Head) -> np.ndarray:
+        """Those of the vertices whose skin is turned to the viewer."""
+        depth = head.pose[2, :3] / max(float(np.linalg.norm(head.pose[2, :3])), 1e-9)
+        return self.vertices[self.normals @ depth > _STEEP]
 
     @classmethod
-    def of(cls, bfm: BFMModel) -> Patches:
-        """Those of the mean face; `BFMModel.kept` keeps them."""
+    def lips_and_skin(cls, bfm: BFMModel) -> tuple[Patch, Patch]:
+        """The lips, and the skin around them; `BFMModel.kept` keeps them."""
         mean = MM * bfm.u.reshape(-1, 3)
         edge = mean[bfm.landmarks[48:60]]
         upper, lower = edge[:7], np.concatenate([edge[:1], edge[:5:-1]])
@@ -49,7 +56,12 @@ class Patches(NamedTuple):
         outside = np.maximum.reduce([y - top, bottom - y, beside])  # mm
         front = z > edge[:, 2].min() - _DEPTH
         skin = (outside > _AROUND[0]) & (outside < _AROUND[1])
-        return cls(*(np.flatnonzero(p & front)[::_EVERY] for p in (outside < -_INSIDE, skin)))
+        normals = get_normal(np.ascontiguousarray(mean, np.float32), bfm.tri)
+        normals *= np.sign(normals[bfm.landmarks[30], 2])  # outwards
+        lips, around = (
+            np.flatnonzero(part & front)[::_EVERY] for part in (outside < -_INSIDE, skin)
+        )
+        return cls(lips, normals[lips]), cls(around, normals[around])
 
 
 def found(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
@@ -63,7 +75,7 @@ def found(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
         return still
     nose = head.vertices[head.bfm.landmarks[list(_NOSE)], :2]
     unit = float(np.linalg.norm(nose[1] - nose[0]))
-    patches = [v[head.seen[v]] for v in head.bfm.kept(Patches.of)]
+    patches = [patch.facing(head) for patch in head.bfm.kept(Patch.lips_and_skin)]
     if min(map(len, patches)) < _LEAST_SEEN:
         return still
     places = [head.vertices[v, :2] for v in patches]
