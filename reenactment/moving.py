@@ -180,9 +180,14 @@ class Moving:
         chosen, people, times = self._follow(footage, path, choice)
         return self._played(chosen, people, choice, times, footage)
 
-    def moment(self, path: str, at: float) -> tuple[np.ndarray, FrameInfo]:
-        """The frame of footage that is seen then, and where it was seen."""
-        footage = self._open(path, (at, None))
+    def moment(
+        self, path: str, at: float, fps: float | None = None
+    ) -> tuple[np.ndarray, FrameInfo]:
+        """The frame of footage that is seen then, and where it was seen.
+
+        fps : as in `open_footage`.
+        """
+        footage = self._open(path, (at, None), fps)
         frame = next(iter(footage), None)
         if frame is None:
             raise InputError(f"cannot read {path} at {at:g} s: it ends before")
@@ -246,7 +251,11 @@ class Moving:
         @cache
         def of(number: int) -> Driver:
             face = awake_of(by_number[number], self._reenactor.openings)
-            img, _ = self.moment(self._job.target, self._job.clip.trim[0] + face.frame.seconds)
+            at = self._job.clip.trim[0] + face.frame.seconds
+            try:
+                img, _ = self.moment(self._job.target, at, self._job.clip.fps)
+            except InputError:  # damaged files can be read in order only
+                return Driver()
             return Driver(face, lambda: img)
 
         return lambda face: of(face.track or 0)

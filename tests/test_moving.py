@@ -15,6 +15,8 @@ from conftest import REPO
 import face_reenactment
 from bfm.bfm import PROVISIONED_MODEL
 from reenactment import Job, Reenactor
+from reenactment.clip import Clip
+from reenactment.stage import Stage
 from utils.console import Silent
 from utils.footage import is_footage, open_footage
 from utils.io import WholeFiles
@@ -247,6 +249,23 @@ def test_a_smiling_driver_is_told_from_his_calmest_frames(reenactor, clips, tmp_
 
     own = smile("--exp_gain", 0, "--regions", "all-but:mouth")
     assert abs(smile("--neutral", "auto") - own) < 0.3 * (smile() - own)  # nothing moves
+
+
+@pytest.mark.parametrize(("fps", "start"), [(None, 0.0), (10.0, 0.0), (10.0, 0.2)])
+def test_who_is_awake_is_seen_in_that_very_frame(reenactor, tmp_path, fps, start):
+    """At any rate of pictures that have none, and in a part of them."""
+    smile = head(SMILE)
+    pictures = [np.roll(smile, 3 * number, axis=1) for number in range(6)]
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    job = Job(str(CALM), str(tmp_path), {"photo": "out.mp4"}, moving=True,
+              clip=Clip(fps=fps, trim=(start, None)))
+    with Stage(reenactor, job, lambda frames, *_: frames) as stage:
+        target = stage.target(stage.source())
+        (face,) = target.faces(next(iter(target.frames)))
+        awake = target.awake(face)
+        first = round(start * (fps or 25))
+        np.testing.assert_array_equal(awake.sight(), pictures[first + awake.face.frame.number])
 
 
 def test_steps_as_a_clip(reenactor, tmp_path):
