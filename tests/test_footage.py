@@ -7,6 +7,8 @@ import struct
 import threading
 import time
 from dataclasses import replace
+from fractions import Fraction
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -136,6 +138,16 @@ def test_what_lasts_does_so_in_a_part_and_at_a_constant_rate():
     assert [*trimmed(whole, 0.0, TIMES[-1] + 0.2)][-1].lasts == pytest.approx(0.2)
     (last,) = trimmed(whole, TIMES[-1] + 0.1, None)
     assert (last.seconds, last.lasts) == (0, pytest.approx(0.25))
+
+
+@needs_av
+def test_frames_of_older_pyav_do_not_tell_how_long_they_are_seen():
+    from utils.footage.by_av import _lasts
+
+    tick = Fraction(1, 25)
+    assert _lasts(SimpleNamespace(time_base=tick)) is None
+    assert _lasts(SimpleNamespace(time_base=tick, duration=0)) is None
+    assert _lasts(SimpleNamespace(time_base=tick, duration=5)) == pytest.approx(0.2)
 
 
 def test_readings_at_the_same_time_have_numbers_of_their_own(tmp_path, video_engine):

@@ -244,8 +244,7 @@ class _Reader:
             for place in range(1, lost + 1):
                 time = before + (seconds - before) * place / (lost + 1)
                 yield _counted(Frame(img.copy(), 0, time), tally)
-            lasts = frame.duration and float(frame.duration * frame.time_base)
-            yield _counted(Frame(img, 0, seconds, lasts or None), tally)
+            yield _counted(Frame(img, 0, seconds, _lasts(frame)), tally)
             lost, last = 0, seconds
 
     def _seconds(self, frame: Any, last: float | None, tally: Tally) -> float:
@@ -263,6 +262,12 @@ class _Reader:
         if not tally.damaged or frame.dts is None:
             return False
         return float((frame.pts - frame.dts) * frame.time_base) > _REORDERED / self.fps
+
+
+def _lasts(frame: Any) -> float | None:
+    """Seconds that a frame is to be seen; older PyAV does not tell."""
+    duration = getattr(frame, "duration", None)
+    return float(duration * frame.time_base) if duration else None
 
 
 def _counted(frame: Frame, tally: Tally) -> Frame:
