@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from utils.easing import smoothstep
+
 # Parts of an eye's usual opening: in 21 blinks of six people, shut in the picture, eyes are seen as
 # open by 0.19 to 0.40; those seen as open by 0.5 and 0.6 are open by a quarter and a half.
 _SHUT, _OPEN = 0.3, 0.65
@@ -37,6 +39,4 @@ class UsualEyes:
 
 def shut(eyes: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """How open eyes (..., 2) are that are seen as open by so much, in any unit."""
-    parted = (eyes / np.maximum(usual, _LEAST) - _SHUT) / (_OPEN - _SHUT)
-    parted = np.clip(parted, 0, 1)
-    return eyes * parted * parted * (3 - 2 * parted)
+    return eyes * smoothstep(eyes / np.maximum(usual, _LEAST), _SHUT, _OPEN)

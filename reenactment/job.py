@@ -26,7 +26,7 @@ from reenactment.transfer import Transfer
 from reenactment.views import VIEWS
 from utils.errors import UsageError
 from utils.footage import is_footage
-from utils.io import check_near, check_place
+from utils.io import check_place
 from utils.sinks import check_sink, is_sink
 
 AUTO = "auto"  # the neutral face that a moving source shows by itself
@@ -147,7 +147,6 @@ class Job:
         inputs = [path for path in (self.source, self.target, self.neutral) if path]
         check_outputs(self.files(), inputs)
         for _, path in self.files() if self.moving else ():
-            check_near(path)
             check_place(path)
             if is_sink(path):
                 check_sink(path, self.clip.encoder)

@@ -207,9 +207,8 @@ class Moving:
     def _performance(
         self, track: Track, times: Sequence[float], footage: Footage | None
     ) -> Played:
-        has_lids = self._reenactor.tddfa.bfm.lid_moves is not None
-        openings = self._reenactor.openings if has_lids else None
-        return Played(track, times, footage, self._job.clip.loop, openings)
+        loop, openings = self._job.clip.loop, self._reenactor.openings
+        return Played(track, times, footage, loop, openings)
 
     def target(self, choice: str) -> Target:
         """The people of footage who get an expression; its own sound is heard."""
@@ -244,13 +243,14 @@ class Moving:
 
         Models without lids know of no eyes.
         """
-        if self._reenactor.tddfa.bfm.lid_moves is None:
+        openings = self._reenactor.openings
+        if openings is None:
             return lambda _: Driver()
         by_number = {track.number: track for track in tracks}
 
         @cache
         def of(number: int) -> Driver:
-            face = awake_of(by_number[number], self._reenactor.openings)
+            face = awake_of(by_number[number], openings)
             at = self._job.clip.trim[0] + face.frame.seconds
             try:
                 img, _ = self.moment(self._job.target, at, self._job.clip.fps)

@@ -14,6 +14,7 @@ from bfm.bfm import LID_COLUMNS, BFMModel
 from bfm.regions import REGIONS, rows_of
 from reenactment.faces import Face
 from reenactment.transfer import Transfer, as_column
+from utils.easing import smoothstep
 
 _MM = 1e-3  # of a µm
 _EYE_ROWS = [REGIONS.index(name) for name in ("eye_right", "eye_left")]  # left to right in pictures
@@ -129,8 +130,7 @@ class Openings:
         gaps = self._gaps(result.shape, result.expression)
         at_rest = self._gaps(result.shape, self._rest)
         middle = gaps[MIDDLE_COLUMNS].mean() / self._size(result.shape)
-        parted = np.clip((middle - _SHUT) / (_PARTED - _SHUT), 0, 1)
-        parted = parted * parted * (3 - 2 * parted)
+        parted = smoothstep(middle, _SHUT, _PARTED)
         excess = gaps - at_rest
         allowed = np.where(excess > 0, parted * excess, np.maximum(excess, -_PRESSED))
         return self._solver @ (allowed - excess)

@@ -219,7 +219,9 @@ def check_outputs(written: Iterable[tuple[str, str]], inputs: Iterable[str]) -> 
     taken = {os.path.realpath(file): "an input" for path in inputs for file in files_of(path)}
     for option, path in written:
         place = os.path.realpath(path)
-        for other, what in taken.items():
-            if other == place or (is_numbered(path) and is_numbered_as(other, path)):
-                raise UsageError(f"{option}: {path} is {what}, too; choose another name")
+        what = taken.get(place)
+        if is_numbered(path):
+            what = next((w for other, w in taken.items() if is_numbered_as(other, path)), what)
+        if what:
+            raise UsageError(f"{option}: {path} is {what}, too; choose another name")
         taken[place] = f"what {option} names"

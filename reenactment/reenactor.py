@@ -233,7 +233,7 @@ class Reenactor:
     def apply(self, transfer: Transfer, source: Face | None, target: Face) -> Face:
         """What any transfer makes of a target, its eyes and lips put right; see `Openings`."""
         result = transfer(source, target)
-        if self.tddfa.bfm.lid_moves is None:  # 3DDFA_V2's model, and faces as it makes them
+        if self.openings is None:  # faces as 3DDFA_V2 makes them
             return result
         return self.openings.carry(transfer, source, target, result)
 
@@ -243,9 +243,10 @@ class Reenactor:
         return Sliders.load(self.tddfa.layout.exp_dim)
 
     @cached_property
-    def openings(self) -> Openings:
-        """How far eyes and mouths are open."""
-        return Openings(self.tddfa.bfm, self.sliders.rest)
+    def openings(self) -> Openings | None:
+        """How far eyes and mouths are open; None with models without lids, such as 3DDFA_V2's."""
+        bfm = self.tddfa.bfm
+        return None if bfm.lid_moves is None else Openings(bfm, self.sliders.rest)
 
     def render(
         self,

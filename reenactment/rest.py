@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reenactment.blinks import usual_of
 from reenactment.faces import Face
 from reenactment.openings import MIDDLE_COLUMNS, Openings
 from reenactment.track import Track
@@ -15,8 +16,7 @@ from reenactment.track import Track
 # these, those whose eyes are open as usual; whose lips are shut; and that move least, which alone
 # has to do for models without lids.
 _SURE, _FACING, _AWAKE, _SHUT, _CALM, _CALM_ALONE = 0.9, 0.9, 0.6, 0.1, 0.5, 0.2
-_OPEN = 75  # percentile of an eye's openings that are not those of blinks
-_WIDE = 90  # the same, of eyes that are open wide, and no mistake of the network
+_WIDE = 90  # percentile of an eye's openings that are wide, and no mistake of the network
 _SECONDS = 0.3  # over which lips have to be shut, and movement counts
 
 
@@ -72,7 +72,7 @@ def _unrests(track: Track, openings: Openings | None) -> Iterator[tuple[np.ndarr
     if openings:
         faces = [track[place] for place in range(len(track))]
         eyes = _eyes(track, openings)
-        yield np.abs(eyes - np.percentile(eyes, _OPEN, axis=0)).max(axis=1), _AWAKE
+        yield np.abs(eyes - usual_of(eyes)).max(axis=1), _AWAKE
         lips = np.array([openings.lips(face)[MIDDLE_COLUMNS].mean() for face in faces])
         yield _around(np.maximum(lips, 0)[:, None], track.seconds, np.mean), _SHUT
     yield _around(_rows(track), track.seconds, np.std), _CALM if openings else _CALM_ALONE

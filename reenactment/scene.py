@@ -61,7 +61,7 @@ class Scene:
     targets: Sequence[Face]
     results: Sequence[Face]
     drivers: Sequence[Driver] = ()
-    awake: Callable[[Face], Driver] = lambda _: Driver()  # noqa: E731
+    awake: Callable[[Face], Driver] = lambda _: Driver()
     original: Callable[[], np.ndarray] | None = None
 
     @cached_property

@@ -104,7 +104,7 @@ class Smoother:
         self._middle = bfm.u_base.reshape(-1, 3).mean(axis=0)  # of the landmarks, µm
         moves = bfm.w_exp_base.astype(np.float64) * _MM
         self._moves = np.sqrt((moves**2).sum(axis=0) / (len(moves) / 3))  # mm a unit, (exp_dim,)
-        self._openings = None if bfm.lid_moves is None else reenactor.openings
+        self._openings = reenactor.openings
         self._people: dict[int | None, _Live] = {}
 
     def __call__(self, face: Face) -> Face:

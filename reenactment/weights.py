@@ -12,7 +12,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from textwrap import indent
 from typing import Any, NamedTuple
@@ -67,12 +66,12 @@ class _Shown(NamedTuple):
     moves: np.ndarray
     gram: np.ndarray
 
-
-@lru_cache(maxsize=1)
-def _shown_on(bfm: BFMModel) -> _Shown:
-    shares = np.repeat(bfm.regions[:, bfm.landmarks], 3, axis=1)
-    moves = _moves(bfm.sliders.shown, bfm, shares)
-    return _Shown(shares, moves, moves @ moves.T + _NEARNESS * np.eye(len(moves)))
+    @classmethod
+    def of(cls, bfm: BFMModel) -> _Shown:
+        """`BFMModel.kept` keeps it."""
+        shares = np.repeat(bfm.regions[:, bfm.landmarks], 3, axis=1)
+        moves = _moves(bfm.sliders.shown, bfm, shares)
+        return cls(shares, moves, moves @ moves.T + _NEARNESS * np.eye(len(moves)))
 
 
 def weights_of(face: Face, bfm: BFMModel) -> np.ndarray:
@@ -81,7 +80,7 @@ def weights_of(face: Face, bfm: BFMModel) -> np.ndarray:
     What the network scores where the face carries that, else by a linear map of the coefficients;
     changed as little as need be for the weights to show the face's expression again.
     """
-    sliders, shown = bfm.sliders, _shown_on(bfm)
+    sliders, shown = bfm.sliders, bfm.kept(_Shown.of)
     rows = _all_rows(face.parts.expression, sliders)
     scores = np.einsum("sr,re,se->s", _SHARES, rows, sliders.scores[:, 1:]) + sliders.scores[:, 0]
     weights = np.clip(scores if face.scores is None else face.scores, 0, 1)

@@ -62,6 +62,8 @@ class Studio:
 
     def __init__(self) -> None:
         self.reenactor = Reenactor()
+        assert self.reenactor.openings  # as our own model has them
+        self.openings = self.reenactor.openings
 
     def track(self, frames: Iterable[Frame], steady: bool = True) -> Track:
         """The largest person."""
@@ -84,7 +86,7 @@ class Studio:
 
     def eyes(self, track: Track) -> np.ndarray:
         """How far the less open eye is open, (T,) parts of its opening at rest."""
-        eyes = [self.reenactor.openings.eyes(track[place]).min() for place in range(len(track))]
+        eyes = [self.openings.eyes(track[place]).min() for place in range(len(track))]
         return np.array(eyes)
 
     def lips(self, track: Track) -> np.ndarray:
@@ -92,7 +94,7 @@ class Studio:
         return np.array([self.lips_of(track[place]) for place in range(len(track))])
 
     def lips_of(self, face: Face) -> float:
-        return float(self.reenactor.openings.lips(face)[MIDDLE_COLUMNS].mean())
+        return float(self.openings.lips(face)[MIDDLE_COLUMNS].mean())
 
 
 # clips
@@ -182,7 +184,7 @@ def still_row(studio: Studio, name: str, frames: Sequence[Frame]) -> Row:
 
 
 def rest_row(studio: Studio, name: str, track: Track) -> Row:
-    openings, smooth = studio.reenactor.openings, Smoother(studio.reenactor).track(track)
+    openings, smooth = studio.openings, Smoother(studio.reenactor).track(track)
     rest, lips = rest_of(smooth, openings), studio.lips(smooth)
     eyes = openings.eyes(rest).min() / np.median(studio.eyes(smooth))
     gaps = studio.lips_of(rest), float(np.median(lips)), float(lips.min())

@@ -301,9 +301,10 @@ def check_near(path: PathLike) -> None:
 
 
 def check_place(path: PathLike) -> None:
-    """Raises OutputError where no file can be made, as far as that can be told before it is."""
+    """Raises OutputError where `WholeFiles` could make no file, as far as that can be told."""
     from tempfile import TemporaryFile
 
+    check_near(path)
     folder = Path(os.path.realpath(path)).parent
     while not folder.exists():
         folder = folder.parent

@@ -9,7 +9,7 @@ import numpy as np
 
 from bfm import BFMModel
 from reenactment.photo.colour import as_levels, put_levels
-from reenactment.photo.eyes import paint_eyes
+from reenactment.photo.eyes import Donors, paint_eyes
 from reenactment.photo.field import displacement
 from reenactment.photo.head import Head
 from reenactment.photo.lids import Lidded, with_lids, without_eyes
@@ -131,7 +131,7 @@ def _change(
     sitter: Portrait,
     after: Head,
     donor: Portrait | None,
-    eyes: Sequence[Callable[[], Portrait | None]],
+    eyes: Donors,
     kept: np.ndarray | None,
 ) -> None:
     """Draw one face into the photo itself.

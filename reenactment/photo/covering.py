@@ -6,7 +6,8 @@ import numpy as np
 
 from reenactment.photo.colour import to_levels, vertex_light
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, quantile, ramp
+from reenactment.photo.head import Head, quantile
+from utils.easing import ramp
 
 # mm in the model's frame: lips; what is around them, from nose to chin; and between eyes and hair.
 _LIPS, _LIPS_WIDE, _LIPS_DEEP = 6.0, 18.0, 45.0

@@ -10,7 +10,7 @@ import numpy as np
 from bfm.topology import EYE_CORNERS
 from reenactment.photo.colour import as_levels, luminance, saturation, to_levels, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, quantile, ramp, smoothstep
+from reenactment.photo.head import Head, quantile
 from reenactment.photo.lids import Eyes
 from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import (
@@ -25,6 +25,7 @@ from reenactment.photo.slits import (
 )
 from reenactment.photo.work import Work
 from Sim3DR import rasterise, sample_lanczos
+from utils.easing import ramp, smoothstep
 
 _AROUND = (0.04, 3.0)  # sizes of the face and pixels, of the box around an eye
 _FADE = 4.0  # pixels, of that box into the rest

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from reenactment.photo.head import Head, bounds, smoothstep
+from reenactment.photo.head import Head, bounds
 from Sim3DR import Raster, extend, interpolate, rasterise
+from utils.easing import smoothstep
 
 # Lengths are in sizes f of the face.
 _REACH = 0.5  # around the target's mesh: beyond it, nothing moves

@@ -16,18 +16,6 @@ _STEEP = 0.05  # z of a normal, below which a vertex is unseen
 MM = 1e-3  # of the model's micrometres
 
 
-def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 up to `low`, 1 from `high` on, and a cubic with flat ends between."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def ramp(value: float, low: float, high: float) -> float:
-    """`smoothstep` of one number."""
-    t = min(max((value - low) / (high - low), 0.0), 1.0)
-    return t * t * (3 - 2 * t)
-
-
 def quantile(values: np.ndarray, share: float, axis: int = -1) -> np.ndarray:
     """The value that a share of the others is below, as numpy's, which takes longer to load."""
     ordered = np.sort(values, axis)

@@ -10,11 +10,12 @@ import numpy as np
 from bfm.topology import COLUMNS
 from reenactment.photo.colour import as_levels, luminance, saturation, to_levels, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, quantile, ramp, smoothstep
+from reenactment.photo.head import Head, quantile
 from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import grid_triangles, interpolated
 from reenactment.photo.work import Work
 from Sim3DR import rasterise, sample_lanczos
+from utils.easing import ramp, smoothstep
 
 _ROWS = np.linspace(0, 1, 9)  # shares of the way from the upper to the lower lip
 _SPILL = 2.5  # pixels that the strip is larger than the opening, for its soft border

@@ -13,7 +13,8 @@ import numpy as np
 
 from bfm import BFMModel
 from bfm.topology import EYE_CORNERS
-from reenactment.photo.head import MM, smoothstep
+from reenactment.photo.head import MM
+from utils.easing import smoothstep
 
 _MIDDLE = slice(2, 7)  # of the nine pairs of vertices along the lids
 _SHUT = 0.14  # the gap that is fitted to shut eyes, 0.13 to 0.16

@@ -13,8 +13,9 @@ import numpy as np
 from bfm import BFMModel
 from reenactment.photo.colour import as_levels, luminance
 from reenactment.photo.field import Box
-from reenactment.photo.head import MM, Head, smoothstep
+from reenactment.photo.head import MM, Head
 from Sim3DR import get_normal
+from utils.easing import smoothstep
 
 # Lengths of the nose, landmarks 27 to 33: what is searched, and how sharply.
 _NOSE = (27, 33)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bfm.topology import COLUMNS
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, ramp
+from reenactment.photo.head import Head
 from reenactment.photo.interior import interior_levels
 from reenactment.photo.portrait import Portrait
 from reenactment.photo.slits import (
@@ -24,6 +24,7 @@ from reenactment.photo.slits import (
     sampled,
 )
 from reenactment.photo.work import Work
+from utils.easing import ramp
 
 _ROWS = 9  # of the strip that stands for what lies behind the lips
 _BEHIND = 0.012  # sizes of the face, that it lies behind them

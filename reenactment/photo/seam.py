@@ -8,8 +8,9 @@ import numpy as np
 from bfm.topology import COLUMNS
 from reenactment.photo.colour import luminance, to_linear
 from reenactment.photo.field import Box
-from reenactment.photo.head import Head, quantile, ramp, smoothstep
+from reenactment.photo.head import Head, quantile
 from Sim3DR import sample
+from utils.easing import ramp, smoothstep
 from utils.image import as_bgr
 
 _CLOSED = (0.035, 0.055)  # widths of the mouth, over which lips come to stay where they are

@@ -171,11 +171,8 @@ class AvEncoder:
             raise OutputError(f"cannot write {self._name}: {said}") from error
 
 
-def check_codec(name: str, form: Form, path: str) -> None:
-    """Raises OutputError unless an encoder of pictures of that name can write a form's files.
-
-    path : what messages call the file.
-    """
+def check_codec(name: str) -> None:
+    """Raises OutputError unless there is an encoder of pictures of that name."""
     try:
         video = av.codec.Codec(name, "w").type == "video"
     except ValueError:
@@ -183,6 +180,13 @@ def check_codec(name: str, form: Form, path: str) -> None:
     if not video:
         known = ", ".join(sorted(CODECS.keys() & av.codec.codecs_available))
         raise OutputError(f"no encoder of pictures is called {name!r}; there are {known}, …")
+
+
+def try_codec(name: str, form: Form, path: str) -> None:
+    """Raises OutputError unless an encoder can write a form's files.
+
+    path : what messages call the file.
+    """
     with TemporaryDirectory() as folder:
         trial = AvEncoder(Path(folder, "trial"), path, 25, form, codec=name)
         try:

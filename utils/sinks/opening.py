@@ -26,14 +26,24 @@ def check_sink(path: PathLike, encoder: str | None = None) -> None:
 
     Raises
     ------
-    OutputError : the ending is of no kind that can be written here, or there is no such encoder.
+    OutputError : the ending is of no kind that can be written here, there is no such encoder, or
+        it does not write that kind.
     """
+    _check_kind(path, encoder)
+    form = _form_of(path)
+    if encoder is not None and _is_by_av(form):
+        from utils.sinks.by_av import try_codec
+
+        try_codec(encoder, form, shown(path))
+
+
+def _check_kind(path: PathLike, encoder: str | None) -> None:
     form = _form_of(path)
     if _is_by_av(form):
         if encoder is not None:
             from utils.sinks.by_av import check_codec
 
-            check_codec(encoder, form, shown(path))
+            check_codec(encoder)
     elif encoder is not None or not form.fourcc:
         what = f"{Path(path).suffix} with {encoder}" if encoder else Path(path).suffix
         raise OutputError(f"cannot write {shown(path)}: {what} needs PyAV ({INSTALL})")
@@ -67,7 +77,7 @@ def open_sink(
     ------
     OutputError : as `check_sink`, or the place cannot be written.
     """
-    check_sink(path, encoder)
+    _check_kind(path, encoder)
     form, temporary, name = _form_of(path), files.new(path), shown(path)
     if _is_by_av(form):
         from utils.sinks.by_av import AvEncoder
