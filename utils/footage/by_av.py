@@ -27,6 +27,9 @@ from utils.footage.tone import HLG, PQ, as_sdr
 from utils.io import PathLike, one_line, shown
 
 _SEEKING = 2.0  # seconds that are decoded faster than they are skipped
+# Pixels of a frame; smaller ones are decoded in one thread, faster than faces can be followed, as
+# every further one costs a tenth to a third of the time of all and is taken from networks.
+_LARGE = 1920 * 1088
 _SAME = 1e-4  # seconds, within which two times are one
 _REORDERED = 16  # frames, by which one can be shown later than it is decoded (H.264, A.3)
 _BT601 = 5  # the matrix of colour, as swscale calls it; that of BGR does not matter
@@ -77,10 +80,16 @@ def _video_of(container: Any) -> Any:
     """The stream to show, which is none that holds the picture of an album."""
     for stream in container.streams.video:
         if not _is_cover(stream):
-            stream.thread_type = "AUTO"
+            _give_threads(stream)
             return stream
     raise ValueError("it holds sound only; give a video" if container.streams.audio
                      else "it holds no video")
+
+
+def _give_threads(stream: Any) -> None:
+    context = stream.codec_context
+    stream.thread_type = "AUTO"
+    context.thread_count = 0 if context.width * context.height > _LARGE else 1
 
 
 def _is_cover(stream: Any) -> bool:
@@ -222,7 +231,7 @@ class _Reader:
         """The frames, perhaps without some that end before `start`."""
         with open_container(self.path) as container:
             stream = container.streams[self.index]
-            stream.thread_type = "AUTO"
+            _give_threads(stream)
             if start > _SEEKING and self.begin is not None:
                 container.seek(int((self.begin + start) * av.time_base))
             yield from self._stood_in(_decoded(container, stream, tally), tally)
