@@ -49,6 +49,19 @@ def test_a_full_folder_takes_no_more_and_loses_nothing(folder, monkeypatch):
     assert (folder / "inner" / "graph.onnx").is_file()
 
 
+def test_a_full_folder_lets_the_oldest_go_that_nobody_used_today(folder, monkeypatch):
+    monkeypatch.setattr(cache, "MAX_SIZE", 100)
+    make_room(0)
+    for days in (0, 3, 2, 5):
+        (folder / f"file {days}").write_bytes(bytes(25))
+        age(folder / f"file {days}", days)
+    make_room(26)
+    assert {path.name for path in folder.iterdir()} == {"file 0", "file 2"}
+    with pytest.raises(OSError, match="full"):
+        make_room(76)
+    assert {path.name for path in folder.iterdir()} == {"file 0"}
+
+
 def test_noting_the_use_of_what_is_gone(folder):
     note_use(folder / "gone")
     assert not folder.exists()

@@ -1,7 +1,8 @@
 """The user's cache folder: what we can make again at any time.
 
-Several machines may share it, so nothing goes because something else has come. What nobody has used
-for a month goes when there is something new to keep, and what finds no room is not kept.
+Several machines may share it, so what was used today does not go because something else has come.
+What nobody has used for a month goes when there is something new to keep, and for want of room what
+nobody has used for a day, the oldest first; what finds no room then is not kept.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-MAX_AGE = 30 * 24 * 3600  # seconds since an entry was used
+DAY = 24 * 3600  # seconds
+MAX_AGE = 30 * DAY  # since an entry was used
 MAX_SIZE = 1 << 30  # bytes; the networks of a config take 17 MB for each kind of processor
 
 
@@ -45,14 +48,28 @@ def make_room(size: int) -> None:
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    oldest = time.time() - MAX_AGE
-    for entry in folder.iterdir():
+    now, room = time.time(), MAX_SIZE - size - _size(folder)
+    for used, entry in sorted(_entries(folder)):
+        if now - used < (MAX_AGE if room >= 0 else DAY):
+            break
         with suppress(OSError):  # another process was faster
-            if entry.stat().st_mtime < oldest:
-                _remove(entry)
-    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    if used + size > MAX_SIZE:
-        raise OSError(f"{folder} is full: it holds {used >> 20} of {MAX_SIZE >> 20} MiB")
+            room += _size(entry)
+            _remove(entry)
+    if room < 0:
+        raise OSError(f"{folder} is full: {-room >> 10} KiB more than {MAX_SIZE >> 20} MiB")
+
+
+def _entries(folder: Path) -> Iterator[tuple[float, Path]]:
+    """What the folder holds, and when each was used last."""
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            yield entry.stat().st_mtime, entry
+
+
+def _size(entry: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = [entry] if entry.is_file() else [f for f in entry.rglob("*") if f.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def _remove(entry: Path) -> None:
