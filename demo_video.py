@@ -24,6 +24,7 @@ from utils.footage import Frame, open_footage
 from utils.io import WholeFiles
 from utils.sinks import Sink, check_sink, open_sink
 from utils.sinks.forms import FORMS
+from utils.threads import opencv_in_one_thread
 
 RESULTS_FOLDER = Path("examples/results/videos")
 OPTIONS = ("2d_sparse", "2d_dense", "3d")  # the views that draw into the frame
@@ -86,7 +87,8 @@ def annotate(args: argparse.Namespace) -> int:
     """Do what the command line asks for; returns the exit code."""
     config, path, tell = model_config(args), output_path(args), Teller()
     check_outputs([("--output_fp", path)], [args.video_fp])
-    with open_footage(args.video_fp) as footage:  # before the models: it fails faster
+    # before the models: it fails faster
+    with opencv_in_one_thread(), open_footage(args.video_fp) as footage:
         check_sink(path)
         annotator = Annotator(Reenactor(config, args.assets), args.opt)
         watched = tell.along(footage, footage.count, f"drawing {footage.name}")

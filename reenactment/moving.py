@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
 
-import cv2
 import numpy as np
 
 from reenactment.faces import Face, FrameInfo
@@ -26,6 +25,7 @@ from reenactment.tracking import Tracker
 from reenactment.weights import face_of, load_weights_over_time
 from utils.errors import InputError, NoFaceError
 from utils.footage import Footage, Frame, open_footage
+from utils.threads import opencv_in_one_thread
 
 _AS_IT_COMES = "as it comes"
 
@@ -128,7 +128,7 @@ class Moving:
     def __init__(self, reenactor: Reenactor, job: Job, watch: Watch) -> None:
         self._reenactor, self._job, self._watch = reenactor, job, watch
         self._opened = ExitStack()
-        self._opened.enter_context(_opencv_in_one_thread())
+        self._opened.enter_context(opencv_in_one_thread())
         self._footages: list[Footage] = []
 
     def close(self) -> None:
@@ -310,17 +310,6 @@ def told_tracks(chosen: Sequence[Track], people: int, choice: str) -> str:
     """Which of the people of footage were picked, in words."""
     numbers = ", ".join(str(track.number) for track in chosen)
     return f"person {numbers} of {people} from the left ({choice})"
-
-
-@contextmanager
-def _opencv_in_one_thread() -> Iterator[None]:
-    """Decoder, network and encoder fill the processors; more threads would be in their way."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
 
 
 def _blank(size: tuple[int, int], times: Sequence[float]) -> Iterator[Frame]:
