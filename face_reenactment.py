@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from batch.options import add_batch_options
 from bfm.regions import GROUPS, REGIONS
@@ -254,7 +255,7 @@ def reenact(job: Job, reenactor: Reenactor, tell: Teller | None = None) -> Outco
                 ]
                 scene = Scene(
                     reenactor.tddfa, frame.img, faces, results, drivers, target.awake,
-                    target.original,
+                    partial(target.original, frame),
                 )
                 recording.take(scene, frame)
         for warning in stage.warnings():

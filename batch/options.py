@@ -60,6 +60,12 @@ def run_wide(parser: Parser) -> frozenset[str]:
     return MODEL_OPTIONS | vars(own.parse_args([])).keys()
 
 
+def cells_of(row: Row) -> dict[str, Any]:
+    """A row's cells, those that are options by their names."""
+    cells = {name.strip().replace("-", "_"): cell for name, cell in row.cells.items()}
+    return {_COLUMNS.get(name, name): cell for name, cell in cells.items()}
+
+
 def row_reader(
     parser: Parser, base: argparse.Namespace, make_job: Callable[[argparse.Namespace, int], Job]
 ) -> Callable[[Row], tuple[Job, Mapping[str, Any]]]:
@@ -71,8 +77,7 @@ def row_reader(
     options, for_all = vars(base), run_wide(parser)
 
     def read(row: Row) -> tuple[Job, Mapping[str, Any]]:
-        cells = {name.strip().replace("-", "_"): cell for name, cell in row.cells.items()}
-        cells = {_COLUMNS.get(name, name): cell for name, cell in cells.items()}
+        cells = cells_of(row)
         known = {name: cell for name, cell in cells.items() if name in options}
         for name in known:
             if name in for_all:

@@ -48,14 +48,13 @@ def run_batch(
     config = model_config(args)
     versions = model_versions(TDDFAConfig.from_mapping(config).located(args.assets))
     base = prepare(args, folder)
-    pattern = base.output_pattern
-    total = None if rows.once else count_distinct(rows, pattern)
+    total = None if rows.once else count_distinct(rows, base)
     workshop = Workshop(story, config, args.assets, args.cache)
     tally = Tally(total)
     with Ledger(ledger_fp, args.resume) as ledger, Progress(tally) as progress:
         batch = Batch(ledger, row_reader(parser, base, make_job), repr(versions),
                       {"program": __version__, **versions}, args.retry_failed)
-        checked = distinct(rows, pattern) if rows.once else rows
+        checked = distinct(rows, base) if rows.once else rows
         batch.run(checked, make_runner(args, workshop), tally, progress.tell)
     if args.cache:
         SightFolder(args.cache, "", args.cache_size * 1e9).prune()

@@ -41,7 +41,8 @@ class Clip:
         if start is None:
             raise UsageError("trim: START has to be a number of seconds")
         if not 0 <= start < (float("inf") if end is None else end):
-            raise UsageError(f"trim: expected 0 <= START < END, got {start:g} and {end}")
+            until = "the end" if end is None else f"{end:g}"
+            raise UsageError(f"trim: expected 0 <= START < END, got {start:g} and {until}")
         if self.fps is not None and not 0 < self.fps <= MAX_FPS:
             raise UsageError(f"fps: expected up to {MAX_FPS:g} frames a second, got {self.fps:g}")
         if self.sound not in SOUNDS:

@@ -98,7 +98,8 @@ class Rows:
         """Write the document."""
         path = self._setting.path
         content = self._setting.encode(self._rows, Path(path).suffix)
-        self._setting.files.new(path).write_bytes(content)
+        with writing(path):
+            self._setting.files.new(path).write_bytes(content)
 
 
 class Lines:

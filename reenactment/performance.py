@@ -135,8 +135,8 @@ class Target:
     awake : as in `Scene`, of what moves.
     fps : of the frames; sound : what is to be heard with them.
     age : of what a camera sees, gives the seconds since the last frame was taken.
-    metadata, original : of a file that is to be changed as a whole, what it has besides pixels,
-        and what gives these as they are there.
+    metadata : of a file that is to be changed as a whole, what it has besides pixels.
+    original : gives a frame with the alpha and the 16 bits that its file has, if it has any.
     """
 
     name: str
@@ -152,4 +152,4 @@ class Target:
     sound: Sound | None = None
     age: Callable[[], float] | None = None
     metadata: Metadata | None = None
-    original: Callable[[], np.ndarray] | None = None
+    original: Callable[[Frame], np.ndarray] = Frame.with_alpha

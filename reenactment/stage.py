@@ -26,6 +26,7 @@ from reenactment.performance import (
 from reenactment.reenactor import Found, Reenactor
 from reenactment.weights import face_of, is_weights_file, load_weights
 from utils.footage import Frame, is_footage
+from utils.footage.times import whole_frames
 
 if TYPE_CHECKING:  # else pictures would load what videos need
     from reenactment.moving import Moving
@@ -151,14 +152,14 @@ class Stage:
 
         return Target(
             name=os.path.basename(job.target),
-            frames=[Frame(picture.bgr, 0, 0.0)],
+            frames=[Frame(picture.bgr, 0, 0.0, alpha=picture.alpha if job.moving else None)],
             faces=at,
             summary=told(found, choice),
             found=found.total,
             picked=found.numbers,
             confidence=confidence_of(faces),
             metadata=picture.metadata,
-            original=None if job.moving else lambda: picture.original,
+            original=Frame.with_alpha if job.moving else lambda _: picture.original,
         )
 
     def _accompanied(self, target: Target, lead: Performance | None) -> Target:
@@ -173,7 +174,7 @@ class Stage:
         (still,), times = target.frames, frame_times(job, lead)
         return replace(
             target,
-            frames=(Frame(still.img, number, at) for number, at in enumerate(times)),
+            frames=(still._replace(number=number, seconds=at) for number, at in enumerate(times)),
             count=len(times) if isinstance(times, Sequence) else None,
             fps=job.clip.fps or (lead and lead.fps) or STILL_FPS,
             age=lead.age if lead else None,
@@ -195,8 +196,9 @@ def frame_times(job: Job, source: Performance | None) -> Iterable[float]:
         return [0.0]
     if job.clip.fps is None or not isinstance(source.times, Sequence):
         return source.times
-    length = int(source.times[-1] * job.clip.fps + 0.5) + 1
-    return [number / job.clip.fps for number in range(length)]
+    times = source.times
+    end = times[-1] * (1 + 1 / max(len(times) - 1, 1))  # the last one is seen as long as others
+    return [number / job.clip.fps for number in range(max(whole_frames(end, job.clip.fps), 1))]
 
 
 def told(found: Found, choice: str) -> str:

@@ -281,8 +281,14 @@ def _read_json(text: str) -> list[tuple[float, dict[str, Any]]]:
     if isinstance(content, list):
         return [(0.0, {item["categoryName"]: item["score"] for item in content})]
     if content.get("format") == FORMAT:
-        return [(float(face["seconds"]), face["weights"]) for face in content["faces"]]
+        return [(float(face["seconds"]), _weights_in(face)) for face in content["faces"]]
     return [(0.0, content)]
+
+
+def _weights_in(face: Mapping[str, Any]) -> dict[str, Any]:
+    if "weights" not in face:
+        raise ValueError("a face has no weights, as in files of action units; --opt arkit has them")
+    return face["weights"]
 
 
 def _is_category(item: Any) -> bool:

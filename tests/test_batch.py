@@ -189,17 +189,28 @@ def pair(source="a.png", target="b.png", **cells):
         ("{index}.{ext}", [pair(output="o/"), pair("c.png", output="o/")], False),
         ("{index}.{ext}", [pair(output="o/"), pair(output="o/")], True),
         ("{index}.{ext}", [pair(save_params="p.json"), pair(save_params="p.json")], True),
+        ("{source_name}.{ext}", [pair(), pair(target="c.png")], True),  # no name of a target
+        ("{source_name}_{target_name}.{ext}", [pair(), pair("x_a.png", "y/b.jpg")], False),
+        ("{target_name}.{ext}", [pair(), pair(target="b.mp4")], False),  # a picture, and a video
+        ("{index}.{ext}", [pair(output="u.png", opt="photo,mask"),
+                           pair(output="u_mask.png", opt="mask")], True),
+        ("{index}.{ext}", [pair(output="u.png", opt="photo"), pair(output="link/u.png")], True),
+        ("{index}.{ext}", [pair(output="u.xyz"), pair(output="u.xyz")], True),  # both will fail
+        ("{index}.{ext}", [pair(opt="no such kind"), pair()], False),
     ],
 )
-def test_two_rows_for_one_file(pattern, cells, collide):
-    rows = rows_of(*cells)
-    problems = [bool(row.problem) for row in distinct(rows, pattern)]
+def test_two_rows_for_one_file(pattern, cells, collide, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    base = face_reenactment.make_parser().parse_args(["--batch", "m.csv"])
+    base.output_pattern, rows = pattern, rows_of(*cells)
+    problems = [bool(row.problem) for row in distinct(rows, base)]
     assert problems == [False, collide]
     if collide:
         with pytest.raises(UsageError, match="row 2: writes to the same file as row 1"):
-            count_distinct(rows, pattern)
+            count_distinct(rows, base)
     else:
-        assert count_distinct(rows, pattern) == 2
+        assert count_distinct(rows, base) == 2
 
 
 # --- jobs

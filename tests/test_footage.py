@@ -123,6 +123,11 @@ def test_a_constant_rate_shows_the_frame_of_each_time():
     assert told(at_rate(plain([0, 0.1, 0.2, 0.3]), 5)) == [(0, 0), (2, 0.2)]
 
 
+@pytest.mark.parametrize(("fps", "frames"), [(5, 4), (10, 8), (24, 19), (25, 20), (50, 40)])
+def test_another_rate_lasts_as_long(fps, frames):
+    assert len(told(at_rate(plain([number / 25 for number in range(20)], 25), fps))) == frames
+
+
 def held(frame, lasts):
     return replace(frame, read=lambda start, tally: (
         shown._replace(lasts=lasts if shown.number == len(TIMES) - 1 else None)

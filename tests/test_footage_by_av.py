@@ -124,6 +124,24 @@ def as_frame(img, pixels):
     return frame
 
 
+def test_transparency_is_read_where_there_is_any(tmp_path):
+    import av
+
+    alpha = np.full((48, 64), 255, np.uint8)
+    alpha[:9] = 0
+    with av.open(str(tmp_path / "a.mov"), "w") as container:
+        stream = container.add_stream("qtrle", 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "argb"
+        clear = np.dstack([alpha, marked(3)[..., ::-1]])
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(clear, "argb")))
+        container.mux(stream.encode(None))
+    with open_footage(tmp_path / "a.mov") as footage:
+        (frame,) = footage
+    assert np.array_equal(frame.with_alpha(), np.dstack([marked(3), alpha]))
+    with open_footage(write_clip(tmp_path / "b.mp4", [marked(0)])) as footage:
+        assert next(iter(footage)).with_alpha().shape == (48, 64, 3)
+
+
 def test_ten_bits_are_read_right(tmp_path):
     path = encode(tmp_path / "a.mkv", [ten_bits(64 + 438)] * 2, "ffv1", "yuv420p10le")
     with open_footage(path) as footage:

@@ -87,6 +87,30 @@ def test_a_video_drives_a_picture_and_keeps_its_times(reenactor, clips, tmp_path
     assert f"{len(TIMES)} frames, 0 without a face" in capsys.readouterr().out
 
 
+def test_transparency_is_kept_where_a_file_can_hold_it(reenactor, clips, tmp_path):
+    img, frames = cv2.imread(str(CALM)), tmp_path / "frames"
+    alpha = np.full(img.shape[:2], 255, np.uint8)
+    alpha[:40] = 0
+    frames.mkdir()
+    for number in range(2):
+        shown = np.dstack([img + np.uint8(number), alpha])  # what stays the same is no animation
+        cv2.imwrite(str(frames / f"{number}.png"), shown)
+    cv2.imwrite(str(tmp_path / "clear.png"), np.dstack([img, alpha]))
+    for target, source, shift in ((frames, SMILE, 1), (tmp_path / "clear.png", clips["one"], 0)):
+        out = tmp_path / "out" / "%d.png"
+        assert reenact("-s", source, "-t", target, "-o", out, "--opt", "photo") == 0
+        result = cv2.imread(str(tmp_path / "out" / "1.png"), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_allclose(result[..., 3], alpha, atol=9)  # it moves along
+        assert np.array_equal(result[:40, :40, :3], img[:40, :40] + shift)
+        assert not np.array_equal(result[..., :3], img)
+    film = tmp_path / "out.webp"
+    assert reenact("-s", SMILE, "-t", frames, "-o", film, "--opt", "photo") == 0
+    again = tmp_path / "again" / "%d.png"
+    assert reenact("-s", SMILE, "-t", film, "-o", again, "--opt", "photo") == 0
+    result = cv2.imread(str(tmp_path / "again" / "0.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_allclose(result[..., 3], alpha, atol=9)
+
+
 def test_a_changed_video_says_so(reenactor, clips, tmp_path):
     import av
 
@@ -95,7 +119,7 @@ def test_a_changed_video_says_so(reenactor, clips, tmp_path):
         assert reenact("-s", clips["one"], "-t", CALM, "-o", out, "--opt", opt, "--fps", 5) == 0
         with av.open(str(out)) as container:
             assert ("compositeSynthetic" in container.metadata.get("comment", "")) == said
-            assert container.streams.video[0].frames == 4
+            assert container.streams.video[0].frames == 3  # of 0.6 s
 
 
 def test_masks_over_time_keep_what_is_clear(reenactor, clips, tmp_path):

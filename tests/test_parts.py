@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from reenactment.clip import Clip
-from reenactment.parts import Lines, Setting
+from reenactment.parts import Lines, Rows, Setting
+from utils.errors import OutputError
 from utils.footage import Frame
 from utils.io import WholeFiles
 from utils.rows import RowText
@@ -29,6 +33,16 @@ def test_lines_are_those_of_a_document_made_at_once(tmp_path, frames):
         part.close()
     every = [row for rows in frames for row in rows]
     assert path.read_bytes() == TEXTS[".txt"].encode(every)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is always full")
+def test_a_full_disk_is_told_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(WholeFiles, "new", lambda files, path: Path("/dev/full"))
+    with WholeFiles() as files:
+        setting = Setting(files, str(tmp_path / "a.json"), lambda rows, suffix: b"[1]", None,
+                          Clip(), 25.0, None)
+        with pytest.raises(OutputError, match="cannot write .*a.json: No space left"):
+            Rows(setting).close()
 
 
 def test_lines_are_not_kept_in_memory(tmp_path):

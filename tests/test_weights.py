@@ -21,6 +21,7 @@ from reenactment.transfer import Transfer
 from reenactment.weights import (
     ACTION_UNITS,
     ANGLES,
+    FORMAT,
     TEXTS,
     describe,
     face_of,
@@ -161,6 +162,8 @@ def test_what_others_write(tmp_path, name, content):
         ("a.csv", "", "no rows"),
         ("a.csv", "Timecode,JawOpen\nnoon,0\n", "noon"),
         ("a.csv", "JawOpen\n0,1\n", "a.csv"),
+        ("a.json", {"format": FORMAT, "faces": [{"seconds": 0, "action_units": {"AU1": 1}}]},
+         "action units; --opt arkit"),
     ],
 )
 def test_refused(tmp_path, name, content, word):

@@ -268,7 +268,7 @@ def people_rows(studio: Studio, clips: Sequence[str], count: int) -> list[Row]:
         tally(totals["whole"], medley, [t[i] for t in tracks for i in range(len(t))])
         tracker = Tracker(studio.reenactor, EVERY)
         tally(totals["live"], medley, [
-            face for img, number, seconds, _ in medley
+            face for img, number, seconds, *_ in medley
             for face in tracker(img, FrameInfo("", img.shape[1::-1], number, seconds))
         ])
     names = "shown", "missed", "false", "wrong", "people", "extra"

@@ -137,6 +137,14 @@ class Picture:
             img = img[..., :3]
         return _turned(img, self.metadata.orientation)
 
+    @property
+    def alpha(self) -> np.ndarray | None:
+        """The alpha of `original`, (H, W) uint8, if it has any."""
+        if self.original.shape[2] != 4:
+            return None
+        alpha = self.original[..., 3]
+        return alpha if alpha.dtype == np.uint8 else (alpha >> 8).astype(np.uint8)
+
 
 def read_picture(path: PathLike) -> Picture:
     """Read any picture that OpenCV knows, or HEIC where pillow-heif is installed.

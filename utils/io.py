@@ -231,15 +231,10 @@ class WholeFiles:
     def new(self, path: PathLike) -> Path:
         """An empty file of a temporary name beside `path`, with its ending; folders are created."""
         check_near(path)
-        try:
-            target = Path(os.path.realpath(path))  # a link keeps pointing where it points
-        except ValueError as error:
-            raise OutputError(f"cannot write {shown(path)}: {one_line(error)}") from error
+        target = _target_of(path)
         with writing(path):
             if target in self._temporaries:
                 raise OutputError(f"cannot write {path}: it would hold two results")
-            if target.exists() and not target.is_file():
-                raise OutputError(f"cannot write {path}: it exists and is no regular file")
             target.parent.mkdir(parents=True, exist_ok=True)
             name = f".{_name_key(target)}-{os.urandom(6).hex()}{_PART}{target.suffix}"
             temporary = target.with_name(name)
@@ -305,11 +300,23 @@ def check_place(path: PathLike) -> None:
     from tempfile import TemporaryFile
 
     check_near(path)
-    folder = Path(os.path.realpath(path)).parent
+    folder = _target_of(path).parent
     while not folder.exists():
         folder = folder.parent
     with writing(path), TemporaryFile(dir=folder):
         pass
+
+
+def _target_of(path: PathLike) -> Path:
+    """The place to write for a name: a link keeps pointing where it points; raises OutputError."""
+    try:
+        target = Path(os.path.realpath(path))
+    except ValueError as error:
+        raise OutputError(f"cannot write {shown(path)}: {one_line(error)}") from error
+    with writing(path):
+        if target.exists() and not target.is_file():
+            raise OutputError(f"cannot write {path}: it exists and is no regular file")
+    return target
 
 
 def _name_key(target: Path) -> str:

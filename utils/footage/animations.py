@@ -74,14 +74,15 @@ def open_animation(path: str) -> Footage:
     if not decoded or not animation.frames:
         raise InputError(f"cannot read {shown(path)}: it is a damaged animation")
     pictures = [as_bgr(img) for img in animation.frames]
+    alphas = [img[..., 3] if img.shape[2] == 4 else None for img in animation.frames]
     lengths = np.maximum(np.asarray(animation.durations).ravel() / 1000, _LEAST)
     times = np.cumsum(lengths) - lengths
 
     def read(start: float, tally: Tally) -> Generator[Frame, None, None]:
-        shown = zip(pictures, times.tolist(), lengths.tolist())
-        for number, (img, seconds, lasts) in enumerate(shown):
+        shown = zip(pictures, times.tolist(), lengths.tolist(), alphas)
+        for number, (img, seconds, lasts, alpha) in enumerate(shown):
             tally.frames += 1
-            yield Frame(img.copy(), number, seconds, lasts)
+            yield Frame(img.copy(), number, seconds, lasts, alpha)
 
     size = (pictures[0].shape[1], pictures[0].shape[0])
     return Footage(path, size, 1 / float(lengths.mean()), read, len(pictures))

@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
+from numpy.typing import DTypeLike
 
 from utils.errors import InputError
 from utils.footage.frames import (
@@ -33,6 +34,7 @@ _LARGE = 1920 * 1088
 _SAME = 1e-4  # seconds, within which two times are one
 _REORDERED = 16  # frames, by which one can be shown later than it is decoded (H.264, A.3)
 _BT601 = 5  # the matrix of colour, as swscale calls it; that of BGR does not matter
+_CHANNELS = {"bgr24": 3, "bgr48le": 3, "bgra": 4}
 _MATRIX = "DISPLAYMATRIX"
 _ONE = 1 << 16  # in a display matrix, of 16.16 fixed point numbers
 
@@ -183,14 +185,24 @@ class _Geometry:
         return self.scaled if self.turn[0][0] else self.scaled[::-1]
 
     def as_bgr(self, frame: Any, reformatter: VideoReformatter) -> np.ndarray:
-        """A decoded frame's picture."""
+        """A decoded frame's picture, (H, W, 3) uint8."""
+        if self.curve not in (PQ, HLG):
+            return self._reformatted(frame, reformatter, "bgr24", np.uint8)
+        return as_sdr(self._reformatted(frame, reformatter, "bgr48le", "<u2"), self.curve)
+
+    def alpha(self, frame: Any, reformatter: VideoReformatter) -> np.ndarray | None:
+        """Its alpha, (H, W) uint8, if it has any."""
+        if not any(component.is_alpha for component in frame.format.components):
+            return None
+        return self._reformatted(frame, reformatter, "bgra", np.uint8)[..., 3].copy()
+
+    def _reformatted(
+        self, frame: Any, reformatter: VideoReformatter, pixels: str, dtype: DTypeLike
+    ) -> np.ndarray:
         width, height = self.scaled
-        deep = self.curve in (PQ, HLG)
-        pixels = "bgr48le" if deep else "bgr24"
         matrix = frame.colorspace  # older PyAV heeds it only where another one is asked for
         plane = reformatter.reformat(frame, width, height, pixels, matrix, _BT601).planes[0]
-        img = _pixels(plane, width, height, np.dtype("<u2" if deep else "u1"))
-        return self.turned(as_sdr(img, self.curve) if deep else img)
+        return self.turned(_pixels(plane, width, height, np.dtype(dtype), _CHANNELS[pixels]))
 
     def turned(self, img: np.ndarray) -> np.ndarray:
         (a, b), (c, d) = self.turn
@@ -249,11 +261,12 @@ class _Reader:
             if last is None:
                 tally.frames = max(round(before * self.fps) + 1, 0)
             img = self.geometry.as_bgr(frame, reformatter)
+            alpha = self.geometry.alpha(frame, reformatter)
             tally.damaged += lost
             for place in range(1, lost + 1):
                 time = before + (seconds - before) * place / (lost + 1)
-                yield _counted(Frame(img.copy(), 0, time), tally)
-            yield _counted(Frame(img, 0, seconds, _lasts(frame)), tally)
+                yield _counted(Frame(img.copy(), 0, time, alpha=alpha), tally)
+            yield _counted(Frame(img, 0, seconds, _lasts(frame), alpha), tally)
             lost, last = 0, seconds
 
     def _seconds(self, frame: Any, last: float | None, tally: Tally) -> float:
@@ -284,7 +297,8 @@ def _counted(frame: Frame, tally: Tally) -> Frame:
     return frame._replace(number=tally.frames - 1)
 
 
-def _pixels(plane: Any, width: int, height: int, dtype: np.dtype) -> np.ndarray:
-    """The pixels of a BGR frame, without a copy where its lines have no padding."""
+def _pixels(plane: Any, width: int, height: int, dtype: np.dtype, channels: int) -> np.ndarray:
+    """The pixels of a frame, without a copy where its lines have no padding."""
     lines = np.frombuffer(plane, dtype).reshape(-1, plane.line_size // dtype.itemsize)
-    return np.ascontiguousarray(lines[:height, : 3 * width]).reshape(height, width, 3)
+    pixels = np.ascontiguousarray(lines[:height, : channels * width])
+    return pixels.reshape(height, width, channels)

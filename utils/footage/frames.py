@@ -24,12 +24,18 @@ class Frame(NamedTuple):
     img (H, W, 3) : uint8 BGR, upright; whoever gets it may keep and change it.
     number : counted from 0; seconds : since the footage's beginning.
     lasts : seconds that it is seen, where the file tells; else until the next, or by the rate.
+    alpha (H, W) : uint8, where the footage has it, which is then in all of its frames.
     """
 
     img: np.ndarray
     number: int
     seconds: float
     lasts: float | None = None
+    alpha: np.ndarray | None = None
+
+    def with_alpha(self) -> np.ndarray:
+        """The picture, (H, W, 3), or (H, W, 4) where there is alpha."""
+        return self.img if self.alpha is None else np.dstack([self.img, self.alpha])
 
 
 @dataclass(frozen=True)

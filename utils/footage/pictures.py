@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.errors import InputError
 from utils.footage.frames import DEFAULT_FPS, MAX_DAMAGED, Footage, Frame, Tally
-from utils.image import SUFFIXES, read_image
+from utils.image import SUFFIXES, Picture, read_picture
 from utils.io import shown
 
 _MAGIC = re.compile(r"[*?[]")  # in patterns that the shell knows, too
@@ -51,29 +51,32 @@ def files_of(path: str) -> list[str]:
 def open_pictures(path: str, fps: float | None) -> Footage:
     """The pictures that a name stands for, in the order of the numbers in their names.
 
-    The next good one stands in for those that cannot be read; all get the size of the first.
+    The next good one stands in for those that cannot be read; all get the size of the first, and
+    alpha, if it has that.
 
     Raises
     ------
     InputError : there is none that can be read.
     """
     names, rate = pictures_of(path), fps or DEFAULT_FPS
-    first = next((img for img in map(_read, names[:MAX_DAMAGED]) if img is not None), None)
+    first = next((pic for pic in map(_read, names[:MAX_DAMAGED]) if pic is not None), None)
     if first is None:
         raise InputError(f"cannot read {shown(path)}: it names no picture that can be read")
-    size = first.shape[1], first.shape[0]
+    size, clear = first.bgr.shape[1::-1], first.alpha is not None
 
     def read(start: float, tally: Tally) -> Generator[Frame, None, None]:
         tally.frames = skipped = min(int(start * rate), len(names))
         for number, name in enumerate(names[skipped:], skipped):
-            img = _read(name)
-            if img is None:
+            picture = _read(name)
+            if picture is None:
                 tally.damaged += 1
                 continue
-            fitted = img if img.shape[1::-1] == size else cv2.resize(img, size)
+            img = _fitted(picture.bgr, size)
+            alpha = _alpha_of(picture, size) if clear else None
             for place in range(tally.frames, number + 1):
                 tally.frames += 1
-                yield Frame(fitted.copy() if place < number else fitted, place, place / rate)
+                own = img.copy() if place < number else img
+                yield Frame(own, place, place / rate, alpha=alpha)
 
     return Footage(path, size, rate, read, len(names))
 
@@ -104,8 +107,17 @@ def _by_number(path: str) -> list[tuple[bool, int, str]]:
     return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def _read(path: str) -> np.ndarray | None:
+def _read(path: str) -> Picture | None:
     try:
-        return read_image(path)
+        return read_picture(path)
     except InputError:
         return None
+
+
+def _alpha_of(picture: Picture, size: tuple[int, ...]) -> np.ndarray:
+    opaque = np.full(size[::-1], 255, np.uint8)
+    return opaque if picture.alpha is None else _fitted(picture.alpha, size)
+
+
+def _fitted(img: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    return img if img.shape[1::-1] == size else cv2.resize(img, size)

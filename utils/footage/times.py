@@ -70,7 +70,7 @@ def at_rate(footage: Footage, fps: float) -> Footage:
     """
 
     def read(start: float, tally: Tally) -> Generator[Frame, None, None]:
-        yield from _spaced(footage.read(0.0, tally), fps)
+        yield from _spaced(footage.read(0.0, tally), fps, 1 / footage.fps)
 
     count = footage.count
     if count is not None:
@@ -78,24 +78,23 @@ def at_rate(footage: Footage, fps: float) -> Footage:
     return replace(footage, read=read, fps=fps, count=count)
 
 
-def _spaced(frames: Generator[Frame, None, None], fps: float) -> Iterator[Frame]:
+def _spaced(
+    frames: Generator[Frame, None, None], fps: float, usual: float
+) -> Iterator[Frame]:
+    """usual : for how long the last one is seen where that is not told, seconds."""
     number, last = 0, None
     for frame in frames:
         while last is not None and (number + 0.5) / fps <= frame.seconds:
-            yield Frame(last.img, number, number / fps)
+            yield last._replace(number=number, seconds=number / fps, lasts=None)
             number, last = number + 1, last._replace(img=last.img.copy())
         last = frame
     if last is None:
         return
-    count = max(number + ((number - 0.5) / fps < last.seconds), _whole(_end_of(last), fps))
-    for later in range(number, count):
-        yield Frame(last.img.copy(), later, later / fps)
+    end = last.seconds + (last.lasts or usual)
+    for later in range(number, max(whole_frames(end, fps), 1)):
+        yield Frame(last.img.copy(), later, later / fps, alpha=last.alpha)
 
 
-def _end_of(frame: Frame) -> float:
-    return frame.seconds + (frame.lasts or 0.0)
-
-
-def _whole(seconds: float, fps: float) -> int:
+def whole_frames(seconds: float, fps: float) -> int:
     """How many frames begin within some seconds, and are seen for half their time or more."""
     return int(seconds * fps + 0.5)
