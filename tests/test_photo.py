@@ -13,8 +13,9 @@ from reenactment.photo.colour import luminance
 from reenactment.photo.field import Box, displacement
 from reenactment.photo.head import Head
 from reenactment.photo.interior import Spots, made_up, recoloured
-from reenactment.photo.lids import corrected
+from reenactment.photo.lids import corrected, credible
 from reenactment.photo.mouth import beyond
+from reenactment.photo.parting import parted
 from reenactment.photo.portrait import Portrait
 from Sim3DR import interpolate, rasterise
 from utils.assets import PROJECT_ROOT
@@ -517,3 +518,50 @@ def test_lids_close_what_the_fit_leaves_open():
     for opening in np.linspace(0.05, 0.4, 36):  # an expression's hundredth moves no lid by much
         settled, near = corrected(np.full(2, opening), np.array([-1e-3, 1e-3]) + opening)
         assert np.abs(near - settled).max() < 0.01
+
+
+def test_noise_moves_no_lids_and_winks_do():
+    """What is less than the noise all but vanishes, what is far more stays, and in order."""
+    changes = np.linspace(-0.3, 0.3, 601)
+    both = np.array([credible(np.full(2, change)) for change in changes])
+    wink = np.array([credible(np.array([change, 0.0])) for change in changes])
+    assert np.array_equal(both[:, 0], both[:, 1]) and (np.diff(both[:, 0]) > 0).all()
+    assert np.allclose(both, -both[::-1]) and np.allclose(wink, -wink[::-1])
+    small, large = np.abs(changes) <= 0.02, np.abs(changes) >= 0.2
+    assert np.abs(both[small]).max() < 0.2 * 0.02 and np.abs(wink[small]).max() < 0.2 * 0.02
+    assert np.abs(both[large, 0] - changes[large]).max() < 1e-3
+    assert np.abs(wink[large] - np.stack([changes[large], 0 * changes[large]], 1)).max() < 6e-3
+
+
+def test_lips_differ_by_a_tenth_more(photographer, bfm):
+    """In the mouth's middle; what does not change stays, and lips that meet do not cross."""
+    shut, smile = (
+        photographer.model.surface(posed(e)) for e in (np.zeros(12), smiling(bfm, 0.3))
+    )
+
+    def gap(surface: np.ndarray) -> np.ndarray:
+        upper, lower = bfm.topology.lip_points(surface)
+        return (upper[:, 1] - lower[:, 1])[18:31]
+
+    assert parted(bfm, smile, smile) is smile
+    wider, nearer = gap(parted(bfm, shut, smile)), gap(parted(bfm, smile, shut))
+    change = gap(smile) - gap(shut)
+    assert change.min() > 1  # mm
+    assert wider - gap(shut) == pytest.approx(1.1 * change, rel=0.03)
+    assert (nearer > -0.1).all() and (nearer < gap(shut)).all()
+
+
+def test_the_line_of_lashes_is_between_the_eyes_corners(photographer, bfm):
+    """On plain skin, shut eyes get a soft dark line and nothing bright."""
+    face, shut = posed(height=300, middle=(250, 260)), np.zeros(12)
+    shut[LIDS] = 1.3
+    wink = posed(shut, height=300, middle=(250, 260))
+    img = np.full((520, 500, 3), 150, np.uint8)
+    head = photographer.model.head(wink)
+    change = photographer(img, [face], [wink]).astype(int)[..., 0] - 150
+    rows, columns = np.nonzero(change < -5)
+    corners = head.vertices[bfm.landmarks[[36, 39, 42, 45]], 0]
+    lids = head.vertices[bfm.topology.lids.ravel(), 1]
+    assert len(rows) > 20 and change.max() <= 5 and change.min() > -0.4 * 150
+    assert (np.searchsorted(corners, columns) % 2 == 1).all()
+    assert rows.min() > lids.min() - 6 and rows.max() < lids.max() + 6

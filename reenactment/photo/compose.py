@@ -14,6 +14,7 @@ from reenactment.photo.field import displacement
 from reenactment.photo.head import Head
 from reenactment.photo.lids import Lidded, with_lids, without_eyes
 from reenactment.photo.mouth import paint_mouth
+from reenactment.photo.parting import parted
 from reenactment.photo.portrait import Album, Portrait
 from reenactment.photo.posed import Modeller, Posed
 from reenactment.photo.shading import shade
@@ -101,13 +102,15 @@ class Photographer:
         return sitter.head, self._result(sitter, result, source)
 
     def _result(self, sitter: Portrait, result: Posed, source: Source | None) -> Head:
-        """The sitter's head as a result, with the lids that it shall have."""
+        """The sitter's head as a result, with the lips and lids that it shall have."""
         bfm, surface = self.model.bfm, self.model.surface(result)
         if self.eyes:
             lidded = Lidded(surface, self.model.lids(result))
             surface = with_lids(bfm, sitter.lidded, lidded, self._giver(source, result))
         else:
             surface = without_eyes(bfm, sitter.plain.surface, surface)
+        if source is not None:
+            surface = parted(bfm, sitter.plain.surface, surface)
         return sitter.plain.shaped(surface).shifted(sitter.shift)
 
     def _giver(self, source: Source | None, result: Posed) -> Lidded | None:

@@ -31,7 +31,10 @@ _AROUND = (0.04, 3.0)  # sizes of the face and pixels, of the box around an eye
 _FADE = 4.0  # pixels, of that box into the rest
 _PUSH_UPPER, _PUSH_LOWER, _PUSH_REACH = 1.0, 1.4, 2.5  # mm, of lids sampled away from the gap
 _MOST_SMEAR = 3.0  # pixels
-_LASHES, _LASH_WIDTH = 0.55, 0.8  # how much darker, and mm
+_MEAN = 0.31  # opening of the mean face's eyes, on which lids' edges are measured
+# How much darker the line of lashes is, and its width: mm and pixels. The mean face's eyes are open
+# by the mm over which it begins at their corners.
+_LASHES, _LASH_WIDTH, _LASH_BLUR, _LASH_ENDS = 0.35, 0.8, 1.0, (0.5, 3.0)
 _SKIN_POWER = 0.6  # of the ratio of skin tones, for a source's eye
 
 
@@ -67,7 +70,8 @@ def _paint_eye(work: Work, donors: Donors, eye: int, before: float, after: float
     ball_share *= 1 - shut
     above, below = np.moveaxis(coarser(labels.drawn), 2, 0)
     moves = box.of(work.field.moves, work.box)
-    upper, lower = _lid_moves(work, moves, shares, above, below, closing, shut)
+    left = shut * np.maximum(after, 0) / _MEAN  # of the mean face's gap
+    upper, lower = _lid_moves(work, moves, shares, above, below, closing, left)
     layers = [sampled(work.patch, work.box, box, m) for m in (upper, lower)]
     layers.append(sampled(work.patch, work.box, box, _ball_moves(work, eye, box, before, after)))
     wake = (1 - ramp(before, 0.08, 0.14)) * ramp(after, 0.16, 0.24)
@@ -79,8 +83,7 @@ def _paint_eye(work: Work, donors: Donors, eye: int, before: float, after: float
     weights = (upper_share, lower_share, ball_share)
     drawn = sum(layer * w[..., None] for layer, w in zip(layers, weights))
     drawn /= np.maximum(total, 1e-3)[..., None]
-    lashes = coarser(np.exp(-((labels.drawn[..., 1] / _LASH_WIDTH) ** 2)).astype(np.float32))
-    drawn[..., :3] *= (1 - _LASHES * shut * lashes)[..., None]
+    drawn[..., :3] *= 1 - shut * _lashes(labels, work.after.scale)[..., None]
     base = box.of(work.result, work.box)
     opacity = edge_fade(box, _FADE) * np.minimum(total, 1)
     base += opacity[..., None] * (drawn - base)
@@ -105,20 +108,28 @@ def _lid_moves(
     above: np.ndarray,
     below: np.ndarray,
     closing: float,
-    shut: float,
+    left: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The fields (h, w, 2) of upper and lower lid, pushed away from the gap as it closes.
 
-    What remains of the gap of a shut eye is filled from the upper lid's edge.
+    What is `left` of a shut eye's gap is filled from the upper lid's edge.
     """
     mm, down = work.after.scale, work.after.down
     far = [np.exp(-np.maximum(side, 0) / _PUSH_REACH) for side in (above, below)]
-    smear = np.clip(-np.maximum(above, below) * mm, 0, _MOST_SMEAR) * shut
+    smear = np.clip(-np.maximum(above, below) * mm * left, 0, _MOST_SMEAR)
     up = closing * _PUSH_UPPER * mm * far[0] + smear
     upper = grown(moves, pure(shares[..., 1])) - up[..., None] * down
     low = closing * _PUSH_LOWER * mm * far[1]
     lower = grown(moves, pure(shares[..., 2])) + low[..., None] * down
     return upper.astype(np.float32), lower.astype(np.float32)
+
+
+def _lashes(labels: Labels, mm: float) -> np.ndarray:
+    """How dark (h, w), 0 to 1, the line of lashes makes a shut eye: along the lower lid's edge,
+    between the eye's corners. mm : in pixels."""
+    above, below = np.moveaxis(labels.drawn, 2, 0)
+    line = np.exp(-((below * mm / (_LASH_WIDTH * mm + _LASH_BLUR)) ** 2))
+    return coarser((_LASHES * line * smoothstep(-(above + below), *_LASH_ENDS)).astype(np.float32))
 
 
 def _ball_moves(work: Work, eye: int, box: Box, before: float, after: float) -> np.ndarray:
