@@ -27,7 +27,8 @@ _INSET_Y, _INSET_X = 0.14, 0.03  # of the source's opening, left out at its edge
 _TEETH_POWER, _TEETH_GAIN, _MOST_LIGHT = 0.56, 1.3, 0.88
 _DULL_TEETH = 0.4  # of the most light that teeth can have: what is darker is none
 _TEETH_TINT = np.array([1.33, 1.15, 0.72], np.float32)  # BGR
-_THROAT_TINT = np.array([0.45, 0.42, 1.0], np.float32)  # BGR; red-brown
+_WARM = 0.06  # by which red is more than green in the whitest of teeth
+_THROAT_TINT = np.array([0.42, 0.45, 1.0], np.float32)  # BGR; red-brown
 _THROAT_LIGHT = 1.75  # times the skin's, times the depth's
 # Upper teeth of the mean face, mm: the curve of their lower edge, their gaps, and the gum.
 _EDGE_Y, _EDGE_BEND, _EDGE_SOFT = -41.2, 0.011, 0.35
@@ -205,14 +206,23 @@ def recoloured(light: np.ndarray, source_skin: np.ndarray, target_skin: np.ndarr
     deep = unknown * (1 - smoothstep(level_of_teeth, 0.3, 0.9))
     clipped += deep * (np.clip(level * _tinted(_THROAT_TINT, colourful), 0, 1) - clipped)
     tooth = colourful * smoothstep(level_of_teeth, 0.25, 0.5)
-    return clipped + tooth * (_as_teeth(clipped, reddest) - clipped)
+    fleshy = _reddened(clipped, 1 + _WARM * ramp(saturation(target_skin), 0.02, 0.1))
+    return fleshy + tooth * (_as_teeth(fleshy, reddest) - fleshy)
+
+
+def _reddened(light: np.ndarray, least: float) -> np.ndarray:
+    """Nothing in a mouth is blue or green: red is so many times green, or more, and green no less
+    than blue, in light (k, 3), if as bright."""
+    blue, green, red = light.T
+    ordered = np.column_stack([np.minimum(blue, green), green, np.maximum(red, least * green)])
+    scale = luminance(light) / np.maximum(luminance(ordered), 1e-6)
+    return np.minimum(ordered * scale[:, None], 1)
 
 
 def _as_teeth(light: np.ndarray, reddest: float) -> np.ndarray:
-    """No blue or green teeth: red >= green >= blue, and not redder than so many times green."""
-    green = light[:, 1:].min(axis=1)
-    red = np.clip(light[:, 2], green, reddest * green)
-    return np.column_stack([np.minimum(light[:, 0], 0.98 * green), green, red])
+    """Teeth are not redder than so many times green, and a little yellow; light (k, 3)."""
+    blue, green, red = light.T
+    return np.column_stack([np.minimum(blue, 0.98 * green), green, np.minimum(red, reddest * green)])
 
 
 def made_up(skin: np.ndarray, spots: Spots) -> np.ndarray:
