@@ -9,7 +9,6 @@ import pytest
 from bfm import FaceParams
 from bfm.bfm import PROVISIONED_MODEL, BFMModel
 from reenactment.photo import Photographer, Posed, Source
-from reenactment.photo.colour import luminance
 from reenactment.photo.field import Box, displacement
 from reenactment.photo.head import Head
 from reenactment.photo.interior import Spots, made_up, recoloured
@@ -17,6 +16,7 @@ from reenactment.photo.lids import corrected, credible
 from reenactment.photo.mouth import beyond
 from reenactment.photo.parting import parted
 from reenactment.photo.portrait import Portrait
+from reenactment.photo.soft import blurred
 from Sim3DR import interpolate, rasterise
 from utils.assets import PROJECT_ROOT
 
@@ -485,6 +485,16 @@ def test_what_is_beyond_a_lip_is_its_edge_once_taken_back(photographer, bfm, lip
     assert far[row, column] == pytest.approx(5 + sign * (y - round(y)), abs=0.6)
     back = moves + sign * far[..., None] * head.down
     assert far.max() > 5 and beyond(head, lip, box, back).max() < 1e-3
+
+
+@pytest.mark.parametrize("sigma", [3.0, 8.5, 21.0])
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_wide_blurs_are_gaussian(sigma, channels):
+    """As OpenCV's, within a hundredth of a step's height, away from the border."""
+    step = np.zeros((303, 317, *channels), np.float32)
+    step[100:, 140:] = 1
+    soft, plain = blurred(step, sigma), cv2.GaussianBlur(step, (0, 0), sigma)
+    assert soft.shape == plain.shape and np.abs(soft - plain)[30:-30, 30:-30].max() < 0.01
 
 
 def test_new_light_has_no_edges(bfm, monkeypatch):

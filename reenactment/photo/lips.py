@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from bfm import BFMModel
 from reenactment.photo.colour import as_levels, luminance
 from reenactment.photo.field import Box
 from reenactment.photo.head import MM, Head
+from reenactment.photo.soft import blurred
 from Sim3DR import get_normal
 from utils.easing import smoothstep
 
@@ -83,9 +83,7 @@ def found(head: Head, pixels: np.ndarray, part: Box) -> np.ndarray:
     around = Box.around(np.concatenate(places), _MARGIN * unit, part)
     if min(around.size) < 2:
         return still
-    colours = cv2.GaussianBlur(
-        as_levels(around.of(pixels, part))[..., :3], (0, 0), max(_BLUR * unit, 0.5)
-    )
+    colours = blurred(as_levels(around.of(pixels, part))[..., :3], max(_BLUR * unit, 0.5))
     moves = (_OFFSETS * unit)[:, None, None] * head.down  # (offset, 1, 2)
     lips, skin = (_looked_up(colours, p - (around.left, around.top) + moves) for p in places)
     evidence = _evidence(lips, skin) - 0.5 * (_OFFSETS / _EXPECTED) ** 2

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
 from reenactment.photo.slits import interpolated
+from reenactment.photo.soft import blurred
 from reenactment.photo.work import Work
 
 _GAIN_LIMIT = 0.35  # of log light
@@ -23,8 +23,8 @@ def shade(work: Work) -> None:
     drawn = interpolated(work.field.raster, log_ratio[:, None])[..., 0]
     inside = work.field.known.astype(np.float32)
     sigma = max(_BLUR * work.size, 0.5)
-    weight = cv2.GaussianBlur(inside, (0, 0), sigma)
-    smooth = cv2.GaussianBlur(drawn * inside, (0, 0), sigma)
+    weight = blurred(inside, sigma)
+    smooth = blurred(drawn * inside, sigma)
     smooth = np.clip(smooth / np.maximum(weight, 1e-3), -_GAIN_LIMIT, _GAIN_LIMIT)
     gain = np.exp(smooth * np.clip(2 * weight - 1, 0, 1) / _GAMMA)
     work.field.inner.of(work.result, work.box)[..., :3] *= gain[..., None]

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from reenactment.photo.field import Box
+from reenactment.photo.soft import blurred
 from Sim3DR import Raster, extend, interpolate, rasterise, sample_moved
 
 FINER = 3  # labels per pixel, each way
@@ -34,7 +35,7 @@ class Labels:
     def shares(self, size: float) -> np.ndarray:
         """How much of each pixel they cover, softened: (height, width, 3) float32."""
         labels = np.dstack([self.opening, self.upper, self.lower]).astype(np.float32)
-        return cv2.GaussianBlur(coarser(labels), (0, 0), max(_FEATHER * size, 0.3))
+        return blurred(coarser(labels), max(_FEATHER * size, 0.3))
 
 
 def finer_raster(vertices: np.ndarray, triangles: np.ndarray, box: Box) -> Raster:
