@@ -222,7 +222,8 @@ def _reddened(light: np.ndarray, least: float) -> np.ndarray:
 def _as_teeth(light: np.ndarray, reddest: float) -> np.ndarray:
     """Teeth are not redder than so many times green, and a little yellow; light (k, 3)."""
     blue, green, red = light.T
-    return np.column_stack([np.minimum(blue, 0.98 * green), green, np.minimum(red, reddest * green)])
+    yellow, pink = np.minimum(blue, 0.98 * green), np.minimum(red, reddest * green)
+    return np.column_stack([yellow, green, pink])
 
 
 def made_up(skin: np.ndarray, spots: Spots) -> np.ndarray:
