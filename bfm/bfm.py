@@ -76,6 +76,9 @@ class BFMModel:
         self._texture: Raster | None = None
         self._kept: dict[Any, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_kept": {}}  # copies make it again
+
     @property
     def num_vertices(self) -> int:
         """N, the number of vertices of the dense mesh."""

@@ -81,6 +81,8 @@ def is_moving(
     media = [view.medium for view in VIEWS.values()]
     if any(medium.holds(output_fp, False) for medium in media) and not is_numbered(output_fp):
         return timed and any(medium.holds(output_fp, True) for medium in media)
+    if not any(medium.holds(output_fp, True) for medium in media):
+        return filmed and not moment
     if not (timed or steps):
         raise UsageError(
             f"output_fp: {output_fp} is for what moves, and here nothing does; name a picture, "

@@ -14,6 +14,7 @@ import numpy as np
 from bfm.params import FaceParams
 from bfm.sliders import SHAPES, Sliders
 from FaceBoxes import FaceBoxes
+from FaceBoxes.tiles import find_in_tiles
 from FaceBoxes.turned import Upright, find_upright
 from reenactment.faces import (
     DEFAULT_CHOICE,
@@ -127,8 +128,9 @@ class Reenactor:
         return [box for box in self.face_boxes.glance(img) if is_usable(box)]
 
     def search(self, img: np.ndarray) -> Upright:
-        """The same, in the picture turned by quarters where it shows no face as it is."""
-        return find_upright(self.detect, img)
+        """The same, where none shows in the picture turned by quarters, or else in its parts."""
+        seen = find_upright(self.detect, img)
+        return seen if seen.boxes else Upright(0, find_in_tiles(self.detect, img))
 
     def regress_picked(
         self,
@@ -271,8 +273,10 @@ class Reenactor:
 
         Raises
         ------
-        ValueError : another number of targets than of faces, or 'photo' without targets.
+        ValueError : another number of targets than of faces, 'photo' without targets, or no view.
         """
+        if view not in VIEWS:
+            raise ValueError(f"view: expected one of {', '.join(VIEWS)}, got {view!r}")
         results = _listed(faces)
         if view == "photo" and targets is None:
             raise ValueError("targets: 'photo' needs the faces as the picture shows them")

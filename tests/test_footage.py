@@ -374,6 +374,16 @@ def test_pictures_by_their_numbers(numbered, pattern):
         assert told(footage) == expected and footage.count == len(expected)
 
 
+def test_pictures_of_other_shapes_are_not_squeezed(tmp_path):
+    for number, size in enumerate(((64, 48), (32, 48), (128, 48))):
+        write_image(tmp_path / f"{number}.png", np.full((*size[::-1], 3), 200, np.uint8))
+    with open_footage(tmp_path) as footage:
+        first, narrow, wide = (frame.img[..., 0] for frame in footage)
+    assert (first == 200).all()
+    assert (narrow[:, 16:48] == 200).all() and not narrow[:, :16].any() and not narrow[:, 48:].any()
+    assert (wide[12:36] == 200).all() and not wide[:12].any() and not wide[36:].any()
+
+
 def test_pictures_that_cannot_be_read_are_stood_in_for(numbered):
     (numbered / "f9.png").write_bytes(b"damaged")
     write_image(numbered / "f11.png", marked(11, (128, 96)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 
@@ -41,6 +42,31 @@ def test_the_readme_in_short(reenactor, pictures, capfd):
     assert [ver.shape for ver in reenactor.vertices([source, target])] == [(3, 38514)] * 2
     assert [ver.shape for ver in reenactor.landmarks([source])] == [(3, 68)]
     assert capfd.readouterr() == ("", "")
+
+
+def test_photos_leave_no_trace_in_what_is_drawn_or_copied_later(reenactor, pictures):
+    smiling_img, calm_img = pictures
+    (source,), (target,) = (reenactor.faces(img) for img in pictures)
+    result = reenactor.transfer(source, target)
+    options = {"targets": target, "source": (source, smiling_img)}
+    photo = reenactor.render(calm_img, result, "photo", **options)
+    reenactor.render(calm_img[:300, :300], result, "photo", **options)  # cut through the face
+    assert np.array_equal(reenactor.render(calm_img, result, "photo", **options), photo)
+    again = pickle.loads(pickle.dumps(reenactor))
+    assert np.array_equal(again.render(calm_img, result, "photo", **options), photo)
+
+
+def test_an_unknown_view(reenactor, pictures):
+    with pytest.raises(ValueError, match="view: expected one of 3d, .* got 'poster'"):
+        reenactor.render(pictures[0], [], "poster")
+
+
+def test_a_small_face_in_a_long_picture_is_found(reenactor, pictures):
+    long = np.full((512, 9000, 3), 90, np.uint8)
+    long[:, 5000:5512] = pictures[0]
+    (face,) = reenactor.faces(long)
+    (alone,) = reenactor.faces(pictures[0])
+    assert np.abs(np.subtract(face.roi_box, alone.roi_box) - [5000, 0, 5000, 0]).max() < 15
 
 
 def test_faces_come_from_left_to_right_and_know_their_box(reenactor, pictures):

@@ -26,11 +26,13 @@ _MOST_KEPT = 6  # portraits: a source, the faces of a frame, and the same awake
 class Portrait:
     """A face in a picture.
 
+    picture : height and width.
     posed : as it was fitted; plain, lids : its head, and its coefficients (2,), likewise.
     pixels (height, width[, channels]) : the part of the picture around it, which is at `box`.
     eyes : whether its lids are put right; see `lids`.
     """
 
+    picture: tuple[int, int]
     posed: Posed
     plain: Head
     lids: np.ndarray
@@ -44,11 +46,14 @@ class Portrait:
         box = Box(0, 0, 0, 0)
         if np.isfinite(plain.vertices).all():
             box = Box.around(plain.vertices, _MARGIN, Box(0, 0, img.shape[1], img.shape[0]))
-        return cls(posed, plain, model.lids(posed), box, box.of(img).copy(), eyes)
+        height, width = img.shape[:2]
+        return cls((height, width), posed, plain, model.lids(posed), box, box.of(img).copy(), eyes)
 
     def shows(self, posed: Posed, img: np.ndarray) -> bool:
         """Whether it is of that very face, in a picture that is the same around it."""
-        return self.posed.equals(posed) and np.array_equal(self.box.of(img), self.pixels)
+        if img.shape[:2] != self.picture or not self.posed.equals(posed):
+            return False
+        return np.array_equal(self.box.of(img), self.pixels)
 
     @property
     def is_in_picture(self) -> bool:

@@ -51,8 +51,8 @@ def files_of(path: str) -> list[str]:
 def open_pictures(path: str, fps: float | None) -> Footage:
     """The pictures that a name stands for, in the order of the numbers in their names.
 
-    The next good one stands in for those that cannot be read; all get the size of the first, and
-    alpha, if it has that.
+    The next good one stands in for those that cannot be read; all get the size of the first, with
+    black at their sides where they are of another shape, and alpha, if it has that.
 
     Raises
     ------
@@ -120,4 +120,12 @@ def _alpha_of(picture: Picture, size: tuple[int, ...]) -> np.ndarray:
 
 
 def _fitted(img: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    return img if img.shape[1::-1] == size else cv2.resize(img, size)
+    """A picture as large as fits in a size (width, height), in the middle of black."""
+    if img.shape[1::-1] == size:
+        return img
+    fitted = np.zeros((size[1], size[0], *img.shape[2:]), np.uint8)
+    scale = min(size[0] / img.shape[1], size[1] / img.shape[0])
+    width, height = (max(round(scale * side), 1) for side in img.shape[1::-1])
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    fitted[top : top + height, left : left + width] = cv2.resize(img, (width, height))
+    return fitted
