@@ -21,7 +21,7 @@ import logging
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Stage:
     side: int
     hardship: float = 1.0
     settled: bool = False  # batch norms stay, features are bfloat16: half the time on a CPU
+    taught: bool = False  # a teacher, where there is one, is asked, too
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,16 @@ class TrainConfig:
     w_scores: float = 0.5
     w_error: float = 0.1
     nothing_error: float = 20.0  # pixels, what a picture without a face counts as
+    w_teacher: float = 0.5  # of the terms once more, with a teacher's answers as the truth
     frozen: tuple[str, ...] = ()  # layers that stay as they started
 
 
 FINE_TUNING = TrainConfig(
-    peak_lr=5e-4,
+    peak_lr=5e-4,  # at full width; Adam's steps go with its inverse (Yang et al. 2022)
     weight_decay=0.01,
     stages=(
         Stage(0.5, 96, settled=True),
-        Stage(1.0, 120, 0.5, settled=True),
+        Stage(1.0, 120, 0.5, settled=True, taught=True),
     ),
     w_scores=1.0,
     # edges and their like are known; without their backward pass a step takes a third less
@@ -163,6 +165,38 @@ class FaceLoss:
             param=c.w_param * mean_of(((guess - param) / self.std).square(), face),
             scores=c.w_scores * self.scores.loss(told_scores, batch.scores),
             error=c.w_error * nn.functional.smooth_l1_loss(told_error[:, 0], error),
+        )
+
+    def of_teacher(self, outputs: tuple[Tensor, ...], answer: Sample) -> Tensor:
+        """The sum of the terms for a teacher's answer, but for the error, which is one's own."""
+        terms = self.terms(outputs, answer)
+        del terms["error"]
+        return self.config.w_teacher * torch.stack(list(terms.values())).sum()
+
+
+class Teacher:
+    """A trained ×1.0 network, whose answers are labels, too.
+
+    prefix: of its files, say ``weights/reenact_mb1``; model: at the points to judge.
+    """
+
+    def __init__(self, prefix: Path, model: Model, scores: ScoreStatistics) -> None:
+        state, self.mean, self.std = load_start(prefix, 1.0)
+        self.net = MobileNet(1.0, len(self.mean), len(scores.mean))
+        self.net.load_state_dict(state)
+        self.net.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self.scores = model, scores
+
+    def answer(self, inputs: Tensor, batch: Sample) -> Sample:
+        """The batch labelled by what the teacher sees; of what shows no face it knows nothing."""
+        told, scores, _ = self.net.heads(settled_features(self.net, inputs).float())
+        param = told * self.std + self.mean
+        vertices = self.model.vertices(param[:, SHAPE], param[:, EXP])
+        scores = scores * self.scores.std + self.scores.mean
+        return batch._replace(
+            param=param,
+            points=project_3d(param, vertices)[..., :2],
+            scores=torch.where(batch.kind[:, None] >= 0, scores, torch.nan),
         )
 
 
@@ -277,6 +311,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(groups, config.peak_lr, weight_decay=config.weight_decay)
         self.average = Average(self.net, config.average)
         self.loss = FaceLoss(self.basis.to(self.device), self.mean, self.std, self.scores, config)
+        self.teacher = Teacher(args.teacher, self.basis, self.scores) if args.teacher else None
         if saved:
             self.restore(saved)
 
@@ -354,11 +389,14 @@ class Trainer:
     def train_step(self, batch: Sample, stage: Stage) -> dict[str, Tensor]:
         """One optimisation step; the loss terms."""
         batch = Sample(*(t.to(self.device, non_blocking=True) for t in batch))
-        inputs = shrink(normalise(batch.picture), stage.side)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        whole = normalise(batch.picture).contiguous(memory_format=torch.channels_last)
+        inputs = shrink(whole, stage.side).contiguous(memory_format=torch.channels_last)
         net = self.net
         features = settled_features(net, inputs) if stage.settled else net.features(inputs)
-        terms = self.loss.terms(net.heads(features.float()), batch)
+        outputs = net.heads(features.float())
+        terms = self.loss.terms(outputs, batch)
+        if self.teacher and stage.taught:
+            terms["teacher"] = self.loss.of_teacher(outputs, self.teacher.answer(whole, batch))
         self.optimiser.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         self.share()
@@ -421,13 +459,19 @@ def main() -> None:
         "weights/reenact_mb05) in place of random ones",
     )
     parser.add_argument(
+        "--teacher",
+        type=Path,
+        help="prefix of a x1.0 network's exported weights to learn from, too, when fine tuning",
+    )
+    parser.add_argument(
         "--minutes", type=float, default=240, help="training time, with resumes added up"
     )
     parser.add_argument("--eval-minutes", type=float, default=5)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare samples")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    config = FINE_TUNING if args.from_weights else TrainConfig()
+    tuning = replace(FINE_TUNING, peak_lr=FINE_TUNING.peak_lr / args.widen)
+    config = tuning if args.from_weights else TrainConfig()
     alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
     os.environ.update({name: value for name, value in alone.items() if name not in os.environ})
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
