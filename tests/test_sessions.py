@@ -15,8 +15,10 @@ from conftest import REPO
 
 from models import sessions
 from models.sessions import OptimisedGraph, open_session
+from utils.config import load_config
 
 SHIPPED = REPO / "weights" / "reenact_mb05_120x120.onnx"
+NUM_PARAMS = load_config(REPO / "configs" / "reenact_mb05_120x120.yml")["num_params"]
 CROPS = np.random.default_rng(0).normal(size=(2, 3, 120, 120)).astype(np.float32)
 
 
@@ -84,7 +86,7 @@ def test_works_without_a_cache(graph, tmp_path, monkeypatch, obstacle):
             raise RuntimeError("Could not determine home directory.")
 
         monkeypatch.setattr(Path, "home", no_home)
-    assert outputs(open_session(graph)).shape == (2, 64)
+    assert outputs(open_session(graph)).shape == (2, NUM_PARAMS)
 
 
 def test_another_processor_gets_its_own(graph, monkeypatch):
@@ -111,7 +113,7 @@ def test_another_machine_keeps_its_own(graph, tmp_path, monkeypatch):
         open_session(graph)
     assert len(kept(tmp_path)) == 2
     monkeypatch.setattr(OptimisedGraph, "make", None)  # calling it would fail
-    assert outputs(OptimisedGraph(graph).open()).shape == (2, 64)
+    assert outputs(OptimisedGraph(graph).open()).shape == (2, NUM_PARAMS)
 
 
 def test_opening_renews_the_age(graph):
@@ -124,7 +126,7 @@ def test_opening_renews_the_age(graph):
 
 def test_a_full_cache_keeps_no_more(graph, tmp_path, monkeypatch):
     monkeypatch.setattr("utils.cache.MAX_SIZE", graph.stat().st_size - 1)
-    assert outputs(open_session(graph)).shape == (2, 64)
+    assert outputs(open_session(graph)).shape == (2, NUM_PARAMS)
     assert kept(tmp_path) == []
 
 

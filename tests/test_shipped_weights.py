@@ -1,4 +1,4 @@
-"""What ships has to work on its own: our detector, regressor and eyelids on our pictures."""
+"""What ships has to work on its own: our detector, regressors, lids and brows on our pictures."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import numpy as np
 import pytest
 from conftest import REPO
 
-from bfm.bfm import PROVISIONED_MODEL
+from bfm.bfm import LID_COLUMNS, PROVISIONED_MODEL
+from bfm.provision import BROWS
 from FaceBoxes import FaceBoxes
+from models.sessions import open_session
 from reenactment.linking import UNLIKE, apartness
 from reenactment.reenactor import DEFAULT_CONFIG
 from TDDFA import TDDFA
 from utils.config import load_config
 from utils.image import read_image
+from utils.io import load_arrays
 from utils.pose import calc_pose
 
+FAST_CONFIG = REPO / "configs" / "reenact_mb05_120x120.yml"
 RIGHT_EYE, LEFT_EYE = (37, 41, 36, 39), (44, 46, 42, 45)  # upper, lower lid, corners
 MOUTH = (62, 66, 60, 64)  # upper, lower inner lip, corners
 
@@ -26,11 +30,11 @@ def opening(landmarks, feature):
     return np.linalg.norm(upper - lower) / np.linalg.norm(outer - inner)
 
 
-@pytest.fixture(scope="module")
-def config():
+@pytest.fixture(scope="module", params=[DEFAULT_CONFIG, FAST_CONFIG], ids=["default", "fast"])
+def config(request):
     if not (REPO / PROVISIONED_MODEL).is_file():
         pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
-    return load_config(DEFAULT_CONFIG)
+    return load_config(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,36 @@ def test_eyelid_directions_shut_one_eye_each(tddfa):
         assert opening(after, other) == pytest.approx(opening(before, other))
 
 
+@pytest.mark.parametrize(
+    ("column", "raised"),
+    [
+        (12, [21, 20]),  # inner half of the right brow, from its inner end
+        (13, [22, 23]),
+        (14, [18, 19]),  # outer half of the right one
+        (15, [25, 24]),
+    ],
+)
+def test_brow_directions_raise_one_half_each(tddfa, column, raised):
+    rise = tddfa.bfm.w_exp_base[:, column].reshape(68, 3)[:, 1]
+    half, other = rise[raised].min(), np.delete(rise, range(17, 27))
+    own = range(17, 22) if raised[0] < 22 else range(22, 27)
+    elsewhere = np.delete(rise[17:27], np.array(own) - 17)
+    assert half > 2000 > 1000 > np.abs(elsewhere).max()  # µm
+    assert np.abs(other).max() < 500 and rise[own].argmax() in np.array(raised) - own[0]
+
+
+def test_brows_are_what_the_scores_say(tddfa, config):
+    numbers, brows = load_arrays(REPO / config["param_mean_std_fp"]), load_arrays(BROWS)
+    session = open_session(REPO / config["onnx_fp"])
+    crops = np.random.default_rng(0).uniform(-1, 1, (4, 3, 120, 120)).astype(np.float32)
+    params, scores, _ = session.run(None, {session.get_inputs()[0].name: crops})
+    told = scores * numbers["score_std"] + numbers["score_mean"]
+    rows = [tddfa.scores.names.index(str(name)) for name in brows["names"]]
+    found = tddfa.layout.split(params * numbers["std"] + numbers["mean"]).expression
+    found, expected = found[:, LID_COLUMNS.stop :], told[:, rows] @ brows["mix"]
+    np.testing.assert_allclose(found, expected, atol=0.01)  # rounded weights
+
+
 def test_engines_agree(config):
     pytest.importorskip("torch", reason="torch is not installed: no .pth can be read")
     img = example("astronaut.png")
@@ -150,6 +184,7 @@ def test_a_mirrored_picture_looks_the_other_way(tddfa, detector):
     assert yaws[0] + yaws[1] == pytest.approx(0, abs=6)
 
 
+@pytest.mark.parametrize("config", [DEFAULT_CONFIG], ids=["default"], indirect=True)
 def test_who_is_who(tddfa, detector):
     """Six people, and each of them blurred and in half the light."""
     names = ["astronaut.png", "grace_hopper.jpg", "mona_lisa.jpg", "lady_agnew.jpg",

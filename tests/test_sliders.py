@@ -12,7 +12,8 @@ from reenactment.knobs import parse_knobs, preset, preset_names
 from reenactment.transfer import Transfer
 from utils.errors import UsageError
 
-SLIDERS = Sliders.load(12)
+SLIDERS = Sliders.load()
+EXP_DIM = SLIDERS.rest.shape[1]
 SHOWN = [shape for shape in SHAPES if why_not(shape) is None]
 
 
@@ -64,7 +65,7 @@ def test_refused(name, reason):
 def test_every_shape_moves_its_own_regions_only(shape):
     rows = SLIDERS.rows({shape: 1.0})
     share = regions_of(shape)
-    assert rows.dtype == np.float32 and rows.shape == (len(REGIONS), 12)
+    assert rows.dtype == np.float32 and rows.shape == (len(REGIONS), EXP_DIM)
     assert np.abs(rows[share > 0]).max() > 0.05 and not rows[share == 0].any()
     allowed = rows_of({"e": "eyes", "b": "brows"}.get(shape[0], "lower-face"))
     assert set(np.flatnonzero(share)) <= set(allowed)
@@ -91,15 +92,15 @@ def test_what_cannot_be_shown_adds_nothing():
 
 def test_models_of_other_sizes():
     wide = Sliders.load(20)
-    assert wide.rest.shape == (1, 20) and not wide.rest[:, 12:].any()
-    np.testing.assert_array_equal(wide.rows({"jawOpen": 1.0})[:, :12],
+    assert wide.rest.shape == (1, 20) and not wide.rest[:, EXP_DIM:].any()
+    np.testing.assert_array_equal(wide.rows({"jawOpen": 1.0})[:, :EXP_DIM],
                                   SLIDERS.rows({"jawOpen": 1.0}))
-    with pytest.raises(UsageError, match="10 of their 12"):
+    with pytest.raises(UsageError, match=f"10 of their {EXP_DIM}"):
         Sliders.load(10)
 
 
 def smiling():
-    rows = np.full((1, 12), 0.5, np.float32)
+    rows = np.full((1, EXP_DIM), 0.5, np.float32)
     return Face(FrameInfo("a", (9, 9)), [0, 0, 9, 9], np.eye(3, 4), np.zeros(40), rows)
 
 

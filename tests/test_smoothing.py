@@ -21,6 +21,7 @@ from utils.errors import UsageError
 
 RATE = 25.0
 FRAMES = 100
+EXP_DIM = Sliders.load().rest.shape[1]
 
 
 @cache
@@ -28,11 +29,11 @@ def model():
     """What a `Reenactor` has of it."""
     if not (REPO / PROVISIONED_MODEL).is_file():
         pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
-    bfm = BFMModel(REPO / PROVISIONED_MODEL, 40, 12)
-    spread = FaceParams(np.ones((3, 4)), np.full(40, 3e5), np.ones(12))
+    bfm = BFMModel(REPO / PROVISIONED_MODEL, 40, EXP_DIM)
+    spread = FaceParams(np.ones((3, 4)), np.full(40, 3e5), np.ones(EXP_DIM))
     return SimpleNamespace(
         tddfa=SimpleNamespace(bfm=bfm, size=120, spread=spread),
-        openings=Openings(bfm, Sliders.load(12).rest),
+        openings=Openings(bfm, Sliders.load().rest),
     )
 
 
@@ -45,7 +46,7 @@ def make_track(x=None, blink=None, jaw=None, noise=0.0, times=None):
     rng, still = np.random.default_rng(0), np.zeros(FRAMES)
     x, blink, jaw = (still if v is None else np.asarray(v) for v in (x, blink, jaw))
     times = np.arange(FRAMES) / RATE if times is None else times
-    sliders, faces = Sliders.load(12), []
+    sliders, faces = Sliders.load(), []
     for k, seconds in enumerate(times):
         trembling = rng.normal(0, noise, 2)
         # the crop goes where the face does, and the pose in it says where that really is
@@ -109,6 +110,17 @@ def test_trembling_is_a_third_at_most(kind):
     smooth = smoothed(raw, kind)
     assert centers(smooth)[25:].std(axis=0).max() < centers(raw)[25:].std(axis=0).max() / 3
     assert smooth.scores[25:].std() < raw.scores[25:].std() / 2
+
+
+@both
+def test_every_coefficient_trembles_less(kind):
+    """Those beyond the lids', too."""
+    raw = make_track()
+    trembling = np.random.default_rng(1).normal(0, 0.02, raw.expressions.shape)
+    raw = replace(raw, expressions=raw.expressions + np.float32(trembling))
+    smooth = smoothed(raw, kind)
+    spread = [track.expressions[25:].std(axis=(0, 1)) for track in (raw, smooth)]
+    assert (spread[1] < 0.8 * spread[0]).all()
 
 
 @pytest.mark.parametrize(("kind", "most"), [("offline", 0.1), ("live", 1.0)])

@@ -17,6 +17,7 @@ pytest.importorskip("scipy", reason="scipy is not installed: the eyelids' curves
 
 from conftest import noise, random_module  # noqa: E402
 
+from bfm.provision import BROWS  # noqa: E402
 from models.mobilenet_v1 import MobileNet  # noqa: E402
 from training.average import Average  # noqa: E402
 from training.pictures import add_bytes  # noqa: E402
@@ -57,7 +58,13 @@ from training.regressor.landmarks import (  # noqa: E402
     OPPOSITE_OF_68,
     UPPER_LID,
 )
+from utils.io import load_arrays  # noqa: E402
 from utils.tddfa_util import similar_transform  # noqa: E402
+
+SCORES = (
+    "eyeBlinkLeft", "eyeBlinkRight", "browDownLeft", "browDownRight", "browInnerUp",
+    "browOuterUpLeft", "browOuterUpRight",
+)  # fmt: skip
 
 STILL = augment.AugmentConfig(
     roi_scale=0, roi_shift=0, p_background=0, p_occluder=0, p_coarse=0, p_grey=0, p_noise=0
@@ -193,7 +200,7 @@ def synthetic_labels(count=6):
         "inside": np.tile(np.array([0, 0, CROP - 1, CROP - 1], np.float32), (count, 1)),
         "scale": rng.uniform(0.5, 2, count).astype(np.float32),
         "scores": rng.uniform(0, 1, (count, 52)).astype(np.float32),
-        "score_names": np.array(["eyeBlinkLeft", "eyeBlinkRight", *(f"s{i}" for i in range(50))]),
+        "score_names": np.array([*SCORES, *(f"s{i}" for i in range(52 - len(SCORES)))]),
         "found": np.ones(count, bool),
         "name": np.array([f"n{i}" for i in range(count)]),
         "person": np.array([f"p{i // 2}" for i in range(count)]),
@@ -1143,6 +1150,34 @@ def test_nothing_is_expected_to_be_far_off(loss_case):
         assert float(terms["error"]) == pytest.approx(value, abs=1e-6)
 
 
+def test_a_teacher_counts_like_labels_but_for_the_error(loss_case):
+    loss, batch = loss_case
+    outputs = (batch.param + 0.1, batch.scores, torch.zeros(2, 1))
+    terms = loss.terms(outputs, batch)
+    del terms["error"]
+    expected = loss.config.w_teacher * sum(map(float, terms.values()))
+    assert float(loss.of_teacher(outputs, batch)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_teacher_answers_with_what_it_sees(loss_case, tmp_path):
+    """Its own parameters, where they put the landmarks, and scores of faces alone."""
+    loss, batch = loss_case
+    net = random_module(torch, lambda: MobileNet(1.0, 64, 3))
+    torch.save({"state_dict": net.state_dict()}, tmp_path / "big_120x120.pth")
+    numbers = dict(mean=np.float32(np.arange(64)), std=np.full(64, 2, np.float32))
+    np.savez(tmp_path / "big_param_mean_std.npz", **numbers, score_mean=np.zeros(3))
+    teacher = train_tddfa.Teacher(tmp_path / "big", loss.model, loss.scores)
+    inputs = torch.randn(2, 3, 120, 120, generator=generator(5))
+    kind = torch.tensor([int(Kind.AHEAD), NO_FACE])
+    answer = teacher.answer(inputs, batch._replace(kind=kind))
+    told, scores, _ = net.heads(settled.settled_features(net.eval(), inputs).float())
+    torch.testing.assert_close(answer.param, told * 2 + torch.arange(64.0), rtol=1e-3, atol=1e-3)
+    seen = measure.landmarks_of(loss.model, answer.param)
+    np.testing.assert_allclose(answer.points, seen, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(answer.scores[0], scores[0] * 0.1 + 0.5, rtol=1e-3, atol=1e-3)
+    assert answer.scores[1].isnan().all() and torch.equal(answer.kind, kind)
+
+
 def test_unknown_and_constant_scores_teach_nothing():
     statistics = train_tddfa.ScoreStatistics(
         *train_tddfa.score_statistics(np.float32([[0, 0.2, 0.5], [0, 0.4, np.nan], [0, 0.6, 0.7]]))
@@ -1224,7 +1259,7 @@ def trainer(world, tmp_path, monkeypatch):
     args = argparse.Namespace(
         labels=world.folder, fits=world.folder, scenes=[world.folder / "scenes.tar"], wheel=None,
         turned=world.turned, out=tmp_path,
-        widen=0.125, from_weights=None, workers=1, minutes=1, eval_minutes=1,
+        widen=0.125, from_weights=None, teacher=None, workers=1, minutes=1, eval_minutes=1,
     )  # fmt: skip
     yield lambda: train_tddfa.Trainer(args, train_tddfa.TrainConfig(batch=4))
     torch.distributed.destroy_process_group()
@@ -1271,10 +1306,15 @@ def test_average_is_exported_as_it_was_measured(trainer, tmp_path, monkeypatch):
     params, scores, log_error = (
         measure.predict(lambda inputs, k=k: net(inputs)[k], pictures) for k in range(3)
     )
+    brows = load_arrays(BROWS)
+    rows = [SCORES.index(str(name)) for name in brows["names"]]
+    true = scores.numpy() * one.scores.std.numpy() + one.scores.mean.numpy()
+    params = np.hstack([params, true[:, rows] @ brows["mix"]])
+    wide = one.basis.with_exp(torch.zeros(536, 3, 4))
     whitening, both = str(tmp_path / "tiny_param_mean_std.npz"), []
     for suffix in (".onnx", ".pth"):
         weights = str(tmp_path / f"tiny_120x120{suffix}")
-        regressor = evaluate.Regressor(weights, whitening, one.basis, 0.125)
+        regressor = evaluate.Regressor(weights, whitening, wide, 0.125)
         both.append(regressor.outputs(pictures))
         for ours, theirs in zip(both[-1], (params, scores, log_error)):
             np.testing.assert_allclose(ours, theirs, atol=0.05)  # rounded weights
@@ -1402,9 +1442,33 @@ def test_table_of_turned_heads(judged):
     assert float(rows[1][3]) == pytest.approx(200 / size[1], abs=0.01)
 
 
+@pytest.mark.parametrize("turn_, size", [(0.0, 1.0), (0.6, 2.5)])  # upright, rolled and larger
+def test_heights_of_brows(turn_, size):
+    """The right outer half 3 above the eyes' corners and the left inner one 1, of eyes 4 apart."""
+    points = np.zeros((1, 468, 2))
+    points[0, list(EYE_CORNERS[0])] = [[-2, 0], [-1, 0]]
+    points[0, list(EYE_CORNERS[1])] = [[2, 0], [1, 0]]
+    right, left = np.array(landmarks.BROWS)
+    points[0, right[:, :2]] = [-2, 3]
+    points[0, left[:, 3:]] = [1, 1]
+    c, s = np.cos(turn_), np.sin(turn_)
+    moved = size * points @ np.array([[c, s], [-s, c]]) + [5, -9]
+    np.testing.assert_allclose(landmarks.brow_heights(moved), [[[0.75, 0], [0, 0.25]]], atol=1e-9)
+
+
 def test_table_of_winks(judged):
     judged.source = np.array(["lids"] * 3)
     assert cells(evaluate.wink_rows("x", Perfect(judged), judged)[0])[2:] == ["1.000", "1.000"]
+
+
+def test_table_of_brows(judged):
+    """Off by 3 pixels and moving as MediaPipe's; of the two faces of one person alone."""
+    rows = [cells(r) for r in evaluate.brow_rows("x", Perfect(judged, dx=3), judged)]
+    assert rows[0][1:3] == ["error, px (3)", "3.000"]
+    assert [row[1] for row in rows[1:]] == [
+        f"{half} halves, within persons (2)" for half in ("outer", "inner")
+    ]
+    assert all(row[2:] == ["1.000", "1.000"] for row in rows[1:])
 
 
 def test_tables_of_scores_and_doubt(judged):

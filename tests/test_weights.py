@@ -42,7 +42,7 @@ SHOWN = np.array([why_not(shape) is None for shape in SHAPES])
 def model():
     if not (REPO / PROVISIONED_MODEL).is_file():
         pytest.skip(f"no {PROVISIONED_MODEL}: run `python -m bfm.provision`")
-    return BFMModel(REPO / PROVISIONED_MODEL, 40, 12)
+    return BFMModel(REPO / PROVISIONED_MODEL, 40, SLIDERS.rest.shape[1])
 
 
 def posed(seconds=0.0, **weights):

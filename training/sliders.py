@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from bfm.bfm import LID_COLUMNS
+from bfm.provision import BROWS
 from bfm.sliders import SHAPES, SLIDERS, fitted_as, split_side, why_not
 from reenactment.reenactor import DEFAULT_CONFIG
 from TDDFA import TDDFA
 from utils.config import load_config
-from utils.io import encode_npz, write_bytes
+from utils.io import encode_npz, load_arrays, write_bytes
 from utils.pose import calc_pose
 
 MAX_YAW = 20  # degrees
@@ -35,9 +36,9 @@ MIRRORED = [
     *range(64, 59, -1), 67, 66, 65,
 ]
 # MediaPipe's points on the brows: a crop that holds them and the chin is the network's.
-BROWS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
+BROW_POINTS = (70, 63, 105, 66, 107, 336, 296, 334, 293, 300)
 MOUTH_CORNERS, MOUTH_MIDDLE = (61, 291), (13, 14)  # MediaPipe's, too
-EYE_CORNERS = (33, 133, 362, 263)  # MediaPipe's, too; from left to right
+EYE_CORNERS = (33, 263)  # MediaPipe's, too; the outer ones, from left to right
 LIFT_RIDGE = 0.3  # mm² for a square of a coefficient's spread
 LIFT_TILT = 0.3, 0.1  # how much less a landmark's way aside and forwards counts
 # How far landmarks of the mouth follow its corners; the others stay.
@@ -52,7 +53,7 @@ def regress(
     for number in numbers:
         crop, marks = crops[number], points[number]
         low, high = marks[:, :2].min(axis=0), marks[:, :2].max(axis=0)
-        extent = np.array([[low[0], high[0]], [marks[list(BROWS), 1].min(), high[1]]])
+        extent = np.array([[low[0], high[0]], [marks[list(BROW_POINTS), 1].min(), high[1]]])
         params.append(tddfa(np.ascontiguousarray(crop), [extent], "landmark")[0][0])
     return np.array(params)
 
@@ -124,26 +125,29 @@ def correlations(
     return found
 
 
-def heights(points: np.ndarray) -> np.ndarray:
-    """How high faces (n, 478, 3) have brows over the eyes, and the mouth's corners over its middle.
+def corner_heights(points: np.ndarray) -> np.ndarray:
+    """How high faces (n, 478, 3) have the mouth's corners over its middle.
 
     Returns
     -------
-    (n, 11), in parts of the distance of the eyes' outer corners: the brows' ten points, both sides
-    alike, and both corners as one.
+    (n,), both corners as one, in parts of the distance of the eyes' outer corners.
     """
     flat = points[:, :, :2].astype(np.float64)
-    eyes = flat[:, list(EYE_CORNERS)]
-    across = eyes[:, -1] - eyes[:, 0]
-    size = np.linalg.norm(across, axis=1)[:, None]
-    up = np.column_stack([across[:, 1], -across[:, 0]]) / size**2
+    right, left, corners, middle = (flat[:, list(part)].mean(axis=1) for part in (
+        EYE_CORNERS[:1], EYE_CORNERS[1:], MOUTH_CORNERS, MOUTH_MIDDLE))
+    across = left - right
+    up = np.column_stack([across[:, 1], -across[:, 0]]) / (across**2).sum(axis=1)[:, None]
+    return np.einsum("ni,ni->n", corners - middle, up)
 
-    def over(part: tuple[int, ...], base: np.ndarray) -> np.ndarray:
-        return np.einsum("nij,nj->ni", flat[:, list(part)] - base.mean(axis=1, keepdims=True), up)
 
-    brows = over(BROWS, eyes)
-    corners = over(MOUTH_CORNERS, flat[:, list(MOUTH_MIDDLE)]).mean(axis=1, keepdims=True)
-    return np.hstack([(brows + brows[:, ::-1]) / 2, corners])
+def brow_directions(exp_dim: int) -> dict[str, np.ndarray]:
+    """What scores of brows move, (exp_dim,), both sides alike: they define the brows' columns."""
+    brows = load_arrays(BROWS)
+    directions: dict[str, np.ndarray] = {}
+    for shape, mix in zip(map(str, brows["names"]), brows["mix"]):
+        direction = directions.setdefault(fitted_as(shape)[0], np.zeros(exp_dim))
+        direction[LID_COLUMNS.stop :] += mix
+    return directions
 
 
 def lifting(
@@ -217,14 +221,14 @@ def fit(
     tddfa: TDDFA,
     expression: np.ndarray,
     scores: dict[str, np.ndarray],
-    lifts: np.ndarray,
+    corners: np.ndarray,
     held_out: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """The arrays of a `Sliders` file.
 
     Parameters
     ----------
-    expression (n, E), scores, lifts (n, 11) : of faces, the last from `heights`.
+    expression (n, E), scores, corners (n,) : of faces, the last from `corner_heights`.
     held_out (n,) bool : whom to measure on.
     """
     train = {shape: values[~held_out] for shape, values in scores.items()}
@@ -241,12 +245,10 @@ def fit(
         directions[name] = ridge(values[:, None], lopsided, 0)[0]
     directions = rescaled(directions, even | odd, reliability)
     eyes = np.linalg.norm(np.diff(tddfa.bfm.u_base.reshape(68, 3)[[36, 45]], axis=0)) / 1000
-    slopes = dict(zip(even, ridge(inputs, lifts[~held_out], RIDGE) * eyes))
+    slopes = dict(zip(even, ridge(inputs, corners[~held_out, None], RIDGE)[:, 0] * eyes))
     spread = faces.std(axis=0)
-    # The network hardly tells these; in rows of their own they may move farther than it sees.
-    for name in ("browDown", "browInnerUp", "browOuterUp"):
-        directions[name] = lifting(tddfa, range(17, 27), slopes[name][:10], spread)
-    drop = slopes["mouthFrown"][10] * reach(even["mouthFrown"])
+    directions |= brow_directions(len(spread))
+    drop = slopes["mouthFrown"] * reach(even["mouthFrown"])
     follow = np.array([FOLLOW.get(number, 0.0) for number in range(48, 68)])
     directions["mouthFrown"] = lifting(tddfa, range(48, 68), drop * follow, spread)
     neutral = np.median(symmetric[at_rest(even)], axis=0)
@@ -275,8 +277,8 @@ def main() -> None:
     ahead = np.array([abs(calc_pose(param)[1][0]) < MAX_YAW for param in params])
     seen, expression = seen[ahead], params[ahead][:, tddfa.layout.expression].astype(np.float64)
     scores = dict(zip(map(str, labels["score_names"]), labels["scores"][seen].T.astype(np.float64)))
-    lifts = heights(labels["points"][seen])
-    arrays = fit(tddfa, expression, scores, lifts, labels["val"][seen])
+    corners = corner_heights(labels["points"][seen])
+    arrays = fit(tddfa, expression, scores, corners, labels["val"][seen])
     write_bytes(args.output, encode_npz(arrays))
     print(f"{len(seen)} faces, of these {int(labels['val'][seen].sum())} held out")
     for shape, value in zip(SHAPES, arrays["reliability"]):

@@ -5,7 +5,7 @@
         --network original mb05_120x120.pth param_mean_std_62d_120x120.pkl \
         --network ours weights/reenact_mb1_120x120.onnx weights/reenact_mb1_param_mean_std.npz
 
-Six tables, of
+Seven tables, of
 
 1. MediaPipe's landmarks where the head looks ahead: errors in pixels of the 120-pixel crop over all
    468, the lips and the eyes; openings 13–14 (mouth) and 159–145 plus 386–374 (eyes) over 33–263,
@@ -14,8 +14,9 @@ Six tables, of
    by their mesh;
 3. the jaw and MediaPipe's outline;
 4. winks;
-5. how sure;
-6. the scores.
+5. brows;
+6. how sure;
+7. the scores.
 
 Each network is judged with as many expression directions as it has. ROIs are framed as the
 original's detector frames faces. Nothing of the held-out people was trained on.
@@ -30,11 +31,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bfm.provision import BROWS as BROW_DIRECTIONS
 from training.regressor.augment import SIZE
+from training.regressor.eyelids import within_persons
 from training.regressor.faces import Faces
 from training.regressor.fit import WHEEL_HELP, load_points_model
 from training.regressor.kind import JAW, LANDMARKS, Kind
-from training.regressor.landmarks import correlation_and_slope, wink
+from training.regressor.landmarks import BROWS, brow_heights, correlation_and_slope, wink
 from training.regressor.measure import COLUMNS, Regressor, held_out, score_reliability, summary
 from training.regressor.nothing import load_nothing
 from training.regressor.teach import face_size
@@ -182,6 +185,25 @@ def wink_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
     return lines
 
 
+def brow_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
+    """The brows' landmarks against MediaPipe's, and how their heights move within persons."""
+    pictures, points = held_out(faces, len(faces))
+    seen = regressor(pictures).points
+    error = np.linalg.norm(seen - points, axis=2)[:, np.array(BROWS)].mean()
+    who, counts = np.unique(faces.person, return_inverse=True, return_counts=True)[1:]
+    several = counts[who] > 1
+    true, told = (
+        within_persons(brow_heights(p[several]).reshape(-1, 4), who[several]).reshape(-1, 2, 2)
+        for p in (points, seen)
+    )
+    lines = [line(name, f"error, px ({len(faces)})", f"{error:.3f}", "")]
+    for half, label in enumerate(("outer halves", "inner halves")):
+        moves = correlation_and_slope(true[..., half].ravel(), told[..., half].ravel())
+        label = f"{label}, within persons ({several.sum()})"
+        lines.append(line(name, label, *(f"{value:.3f}" for value in moves)))
+    return lines
+
+
 def score_rows(name: str, regressor: Regressor, faces: Faces) -> list[str]:
     """Each score's correlation with MediaPipe's, worst first, below their mean."""
     told = regressor(held_out(faces, len(faces))[0]).scores
@@ -235,7 +257,7 @@ def main() -> None:
     everyone = Faces([(args.labels, args.fits), (args.turned / "val",) * 2], val=True)
     ahead = real.only(real.kind <= Kind.AHEAD)
     nothing = load_nothing(args.scenes, "val")
-    model = load_points_model(args.fits, args.wheel)
+    model = load_points_model(args.fits, args.wheel, BROW_DIRECTIONS)
     networks = [(n, Regressor(weights, whitening, model)) for n, weights, whitening in args.network]
     tables = {
         ("network", "faces", *COLUMNS): lambda n, r: landmark_rows(n, r, ahead),
@@ -244,6 +266,7 @@ def main() -> None:
         ),
         ("network", "contour", "distance"): lambda n, r: [outline_row(n, r, ahead)],
         ("network", "winks", "correlation", "slope"): lambda n, r: wink_rows(n, r, everyone),
+        ("network", "brows", "correlation", "slope"): lambda n, r: brow_rows(n, r, ahead),
         ("network", "how sure", "value"): lambda n, r: sure_rows(n, r, ahead, nothing),
         ("network", "score", "correlation"): lambda n, r: score_rows(n, r, ahead),
     }

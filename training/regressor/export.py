@@ -8,7 +8,8 @@ writes ``weights/NAME_120x120.onnx`` (dynamic batch), ``weights/NAME_120x120.pth
 with their names and reliability). Batch norms are folded into the convolutions before them, so that
 both files hold the same numbers, and those are rounded to 12 bits, of which the outputs notice
 nothing and which pack to two thirds. The eyelid directions
-that the parameters speak of are the run's FITS/eyelids.npz; they belong in bfm/eyelids.npz.
+that the parameters speak of are the run's FITS/eyelids.npz; they belong in bfm/eyelids.npz. The
+brows' coefficients, of bfm/brows.npz, are added to the parameters here.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import onnx
 import torch
 from torch import Tensor
 
+from bfm.provision import BROWS
 from models.export import NetworkSpec, export_onnx
 from models.mobilenet_v1 import MobileNet
-from utils.io import write_bytes
+from training.regressor.brows import with_brow_rows
+from utils.io import load_arrays, write_bytes
 
 
 def bare_graph(graph: bytes) -> bytes:
@@ -71,6 +74,7 @@ def main() -> None:
     args = parser.parse_args()
 
     saved = torch.load(args.run / "average.pt", weights_only=True, map_location="cpu")
+    saved = with_brow_rows(saved, load_arrays(BROWS))
     args.weights.mkdir(parents=True, exist_ok=True)
     torch_fp = args.weights / f"{args.name}_120x120.pth"
     state = {

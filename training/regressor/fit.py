@@ -31,7 +31,15 @@ from torch import Tensor
 from bfm.basel import read_wheel
 from bfm.provision import wheel_file
 from training.regressor.eyelids import learn_eyelids, spread_eyelids
-from training.regressor.geometry import CROP, PIXEL, Fit, Model, fit_all, with_eyelids
+from training.regressor.geometry import (
+    CROP,
+    PIXEL,
+    Fit,
+    Model,
+    fit_all,
+    with_directions,
+    with_eyelids,
+)
 from training.regressor.kind import JAW, LANDMARKS, Kind
 from training.regressor.landmarks import (
     EYES,
@@ -112,11 +120,15 @@ def load_basel(wheel: Path | None) -> tuple[Model, np.ndarray]:
     return Model(mean, shape.contiguous(), exp.contiguous()), basel.keypoints[::3] // 3
 
 
-def load_points_model(fits: Path, wheel: Path | None) -> Model:
-    """The model, eyelids included, at the 468 + 68 points of ``main``'s output folder."""
+def load_points_model(fits: Path, wheel: Path | None, *directions: Path) -> Model:
+    """The model, eyelids included, at the 468 + 68 points of ``main``'s output folder; with the
+    directions of further files."""
     basel, keypoints = load_basel(wheel)
     vertex = np.load(fits / "correspondence.npz")["vertex"]
-    return with_eyelids(basel, fits).at(np.concatenate([vertex, keypoints]))
+    model = with_eyelids(basel, fits)
+    for path in directions:
+        model = with_directions(model, path)
+    return model.at(np.concatenate([vertex, keypoints]))
 
 
 def load_points(labels: dict[str, np.ndarray]) -> Tensor:

@@ -171,7 +171,12 @@ def fit_all(
 
 def with_eyelids(basel: Model, fits: Path) -> Model:
     """The full-mesh model with the directions of ``fits/eyelids.npz`` appended."""
-    lids = np.load(fits / "eyelids.npz")
-    extra = torch.zeros(len(basel.mean), 3, lids["displacement"].shape[2])
-    extra[torch.from_numpy(lids["indices"]).long()] = torch.from_numpy(lids["displacement"])
+    return with_directions(basel, fits / "eyelids.npz")
+
+
+def with_directions(basel: Model, path: Path) -> Model:
+    """The full-mesh model with the directions of a file, as ``bfm`` has them, appended."""
+    arrays = np.load(path)
+    extra = torch.zeros(len(basel.mean), 3, arrays["displacement"].shape[2])
+    extra[torch.from_numpy(arrays["indices"]).long()] = torch.from_numpy(arrays["displacement"])
     return basel.with_exp(extra)

@@ -33,6 +33,11 @@ OPPOSITE_OF_68 = np.array([
 EYE_CORNERS = ((33, 133), (263, 362))
 UPPER_LID = ((246, 161, 160, 159, 158, 157, 173), (466, 388, 387, 386, 385, 384, 398))
 LOWER_LID = ((7, 163, 144, 145, 153, 154, 155), (249, 390, 373, 374, 380, 381, 382))
+# Upper and lower edge of the subject's right brow, then left, from the outer to the inner end
+BROWS = (
+    ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)),
+    ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285)),
+)
 EYES = np.array(sum(EYE_CORNERS + UPPER_LID + LOWER_LID, ()))
 
 OUTER_LIPS = (
@@ -67,6 +72,18 @@ def wink(points: Points) -> Points:
     outer eye corners; (n, 468, 2) -> (n,)."""
     left, right = distance(points, 386, 374), distance(points, 159, 145)
     return (left - right) / distance(points, 33, 263)
+
+
+def brow_heights(points: np.ndarray) -> np.ndarray:
+    """How high the brows are over the eyes' corners, (n, 468, 2) plane -> (n, 2 sides, 2) of the
+    outer and the inner half, over the distance of the outer eye corners; the y axis points up."""
+    corners = np.array(EYE_CORNERS)
+    across = points[:, corners[1, 0]] - points[:, corners[0, 0]]
+    up = np.stack([-across[:, 1], across[:, 0]], 1) / np.square(across).sum(1)[:, None]
+    eyes, brows = points[:, corners].mean((1, 2)), points[:, np.array(BROWS)]
+    halves = np.stack([brows[..., part, :].mean((2, 3)) for part in ([0, 1], [3, 4])], 2)
+    result: np.ndarray = np.einsum("nshi,ni->nsh", halves - eyes[:, None, None], up)
+    return result
 
 
 def correlation_and_slope(true: Points, predicted: Points) -> tuple[float, float]:

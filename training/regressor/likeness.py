@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.linalg import eigh
 
+from bfm.provision import BROWS
 from training.regressor.faces import Faces
 from training.regressor.fit import WHEEL_HELP, load_points_model
 from training.regressor.measure import Regressor
@@ -81,7 +82,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     numbers = args.weights.with_name(f"{args.weights.name}_param_mean_std.npz")
     network = args.weights.with_name(f"{args.weights.name}_120x120.onnx")
-    model = load_points_model(args.fits, args.wheel)
+    model = load_points_model(args.fits, args.wheel, BROWS)
     regressor = Regressor(str(network), str(numbers), model)
     folders = [(args.labels, args.fits)]
     shapes, who, _ = shapes_of(regressor, Faces(folders, val=False))

@@ -13,8 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bfm.bfm import LID_COLUMNS
+from bfm.params import POSE_DIM
+from bfm.provision import SHAPE_DIM
 from models.checkpoints import load_model, read_state_dict
 from models.mobilenet_v1 import MobileNet
+
+TRAINED = POSE_DIM + SHAPE_DIM + LID_COLUMNS.stop  # parameters
 
 
 def twice_as_wide(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
@@ -42,13 +47,18 @@ def twice_as_wide(state: dict[str, Tensor], seed: int = 0) -> dict[str, Tensor]:
 
 def load_start(prefix: Path, widen_factor: float) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """State dict, mean and standard deviation of the exported network ``prefix`` (say
-    ``weights/reenact_mb05``), doubled in width where ``widen_factor`` needs it."""
+    ``weights/reenact_mb05``), doubled in width where ``widen_factor`` needs it.
+
+    Without the brows' rows, which are not trained.
+    """
     numbers = np.load(prefix.with_name(f"{prefix.name}_param_mean_std.npz"))
     mean, std = torch.from_numpy(numbers["mean"]), torch.from_numpy(numbers["std"])
     checkpoint = prefix.with_name(f"{prefix.name}_120x120.pth")
     channels = len(read_state_dict(checkpoint)["conv1.weight"])
     net = MobileNet(channels / 32, len(mean), len(numbers.get("score_mean", ())))
     state = load_model(net, checkpoint).state_dict()
+    state |= {f"fc.{key}": state[f"fc.{key}"][:TRAINED] for key in ("weight", "bias")}
+    mean, std = mean[:TRAINED], std[:TRAINED]
     if int(32 * widen_factor) == 2 * channels:
         return twice_as_wide(state), mean, std
     if int(32 * widen_factor) == channels:
