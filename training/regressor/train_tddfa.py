@@ -177,14 +177,18 @@ class FaceLoss:
 class Teacher:
     """A trained ×1.0 network, whose answers are labels, too.
 
-    prefix: of its files, say ``weights/reenact_mb1``; model: at the points to judge.
+    prefix: of its files, say ``weights/reenact_mb1``; model: at the points to judge; device: where
+    all of it is.
     """
 
-    def __init__(self, prefix: Path, model: Model, scores: ScoreStatistics) -> None:
-        state, self.mean, self.std = load_start(prefix, 1.0)
-        self.net = MobileNet(1.0, len(self.mean), len(scores.mean))
+    def __init__(
+        self, prefix: Path, model: Model, scores: ScoreStatistics, device: torch.device
+    ) -> None:
+        state, mean, std = load_start(prefix, 1.0)
+        self.net = MobileNet(1.0, len(mean), len(scores.mean)).requires_grad_(False)
         self.net.load_state_dict(state)
-        self.net.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean, self.std = mean.to(device), std.to(device)
         self.model, self.scores = model, scores
 
     def answer(self, inputs: Tensor, batch: Sample) -> Sample:
@@ -206,6 +210,10 @@ class ScoreStatistics:
 
     mean: Tensor
     std: Tensor
+
+    def to(self, device: torch.device) -> ScoreStatistics:
+        """The same on a device."""
+        return ScoreStatistics(self.mean.to(device), self.std.to(device))
 
     def loss(self, told: Tensor, true: Tensor) -> Tensor:
         """Mean square of whitened scores (B, 52) off the true ones, where those are known."""
@@ -310,8 +318,9 @@ class Trainer:
         ]
         self.optimiser = torch.optim.AdamW(groups, config.peak_lr, weight_decay=config.weight_decay)
         self.average = Average(self.net, config.average)
-        self.loss = FaceLoss(self.basis.to(self.device), self.mean, self.std, self.scores, config)
-        self.teacher = Teacher(args.teacher, self.basis, self.scores) if args.teacher else None
+        basis, scores = self.basis.to(self.device), self.scores.to(self.device)
+        self.loss = FaceLoss(basis, self.mean, self.std, scores, config)
+        self.teacher = Teacher(args.teacher, basis, scores, self.device) if args.teacher else None
         if saved:
             self.restore(saved)
 
