@@ -28,8 +28,10 @@ _TEETH_POWER, _TEETH_GAIN, _MOST_LIGHT = 0.56, 1.3, 0.88
 _DULL_TEETH = 0.4  # of the most light that teeth can have: what is darker is none
 _TEETH_TINT = np.array([1.33, 1.15, 0.72], np.float32)  # BGR
 _WARM = 0.06  # by which red is more than green in the whitest of teeth
-_THROAT_TINT = np.array([0.42, 0.45, 1.0], np.float32)  # BGR; red-brown
-_THROAT_LIGHT = 1.75  # times the skin's, times the depth's
+# What is dark in mouths, likewise, of 198 wide open ones; and its light, in parts of the skin's, at
+# the top and at the bottom.
+_THROAT_TINT = np.array([0.85, 0.65, 1.6], np.float32)
+_THROAT_LIGHT = 0.055, 0.20
 # Upper teeth of the mean face, mm: the curve of their lower edge, their gaps, and the gum.
 _EDGE_Y, _EDGE_BEND, _EDGE_SOFT = -41.2, 0.011, 0.35
 _GAPS, _GAP_WIDTH, _GAP_DEPTH = (0.0, 8.3, 14.8, 21.5), 0.35, 0.22
@@ -204,15 +206,17 @@ def recoloured(light: np.ndarray, source_skin: np.ndarray, target_skin: np.ndarr
     level_of_teeth = level / max(float(quantile(level[:, 0], 0.97)), _DULL_TEETH * most)
     unknown = colourful * (1 - ramp(saturation(source_skin), 0.05, 0.15))  # hues of a grey source
     deep = unknown * (1 - smoothstep(level_of_teeth, 0.3, 0.9))
-    clipped += deep * (np.clip(level * _tinted(_THROAT_TINT, colourful), 0, 1) - clipped)
+    throat = _tinted(target_skin / tones[1] * _THROAT_TINT, colourful)
+    clipped += deep * (np.clip(level * throat, 0, 1) - clipped)
     tooth = colourful * smoothstep(level_of_teeth, 0.25, 0.5)
-    fleshy = _reddened(clipped, 1 + _WARM * ramp(saturation(target_skin), 0.02, 0.1))
+    fleshy = _reddened(clipped, target_skin)
     return fleshy + tooth * (_as_teeth(fleshy, reddest) - fleshy)
 
 
-def _reddened(light: np.ndarray, least: float) -> np.ndarray:
-    """Nothing in a mouth is blue or green: red is so many times green, or more, and green no less
-    than blue, in light (k, 3), if as bright."""
+def _reddened(light: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """Light (k, 3) with nothing blue or green, as bright as it was: nothing in mouths is, but in
+    the grey pictures of grey skin (3,)."""
+    least = 1 + _WARM * ramp(saturation(skin), 0.02, 0.1)
     blue, green, red = light.T
     ordered = np.column_stack([np.minimum(blue, green), green, np.maximum(red, least * green)])
     scale = luminance(light) / np.maximum(luminance(ordered), 1e-6)
@@ -229,11 +233,12 @@ def _as_teeth(light: np.ndarray, reddest: float) -> np.ndarray:
 def made_up(skin: np.ndarray, spots: Spots) -> np.ndarray:
     """Light (k, 3) of a dark mouth with a row of upper teeth, for a face of that tone (3,)."""
     tone = luminance(skin)
-    depth = (0.030 + 0.055 * smoothstep(spots.down, 0.35, 1)) * (
+    top, bottom = _THROAT_LIGHT
+    depth = (top + (bottom - top) * smoothstep(spots.down, 0.35, 1)) * (
         0.35 + 0.65 * smoothstep(spots.corner, 0, 0.25)
     )
     colourful = ramp(saturation(skin), 0.05, 0.35)
-    throat = tone * _THROAT_LIGHT * depth[:, None] * _tinted(_THROAT_TINT, colourful)
+    throat = tone * depth[:, None] * _tinted(skin / tone * _THROAT_TINT, colourful)
     x, y = spots.tooth.T
     above = y - (_EDGE_Y + _EDGE_BEND * x**2)  # mm from the teeth's lower edge
     tooth = smoothstep(above, -_EDGE_SOFT, _EDGE_SOFT) * (1 - smoothstep(np.abs(x), 19, 22))
@@ -242,9 +247,8 @@ def made_up(skin: np.ndarray, spots: Spots) -> np.ndarray:
     light = min(_TEETH_GAIN * tone**_TEETH_POWER, 0.85) * (0.50 + 0.42 * np.exp(-((x / 11) ** 2)))
     light = light * (0.72 + 0.28 * smoothstep(above, 0, 3)) * (1 - _GAP_DEPTH * apart)
     light = light * (0.60 + 0.40 * smoothstep(spots.down, 0, 0.28))
-    tint = np.minimum.accumulate((skin / tone * _TEETH_TINT)[::-1] ** 0.7)[::-1]  # red the most
-    teeth = light[:, None] * _tinted(tint, colourful)
-    return np.clip(throat + tooth[:, None] * (teeth - throat), 0, 1)
+    teeth = light[:, None] * _tinted((skin / tone * _TEETH_TINT) ** 0.7, colourful)
+    return _reddened(np.clip(throat + tooth[:, None] * (teeth - throat), 0, 1), skin)
 
 
 def _tinted(tint: np.ndarray, colourful: float) -> np.ndarray:
