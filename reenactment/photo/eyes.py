@@ -34,7 +34,7 @@ _MOST_SMEAR = 3.0  # pixels
 _MEAN = 0.31  # opening of the mean face's eyes, on which lids' edges are measured
 # How much darker the line of lashes is, and its width: mm and pixels. The mean face's eyes are open
 # by the mm over which it begins at their corners.
-_LASHES, _LASH_WIDTH, _LASH_BLUR, _LASH_ENDS = 0.35, 0.8, 1.0, (0.5, 3.0)
+_LASHES, _LASH_WIDTH, _LASH_BLUR, _LASH_ENDS = 0.42, 0.8, 1.0, (0.5, 3.0)
 _SKIN_POWER = 0.6  # of the ratio of skin tones, for a source's eye
 
 

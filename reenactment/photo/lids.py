@@ -17,7 +17,7 @@ from reenactment.photo.head import MM
 from utils.easing import smoothstep
 
 _MIDDLE = slice(2, 7)  # of the nine pairs of vertices along the lids
-_SHUT = 0.145  # the gap that is fitted to shut eyes, 0.13 to 0.16
+_SHUT = 0.15  # the gap that is fitted to shut eyes, 0.12 to 0.17
 _NARROW = 0.17  # below it, a fitted gap is partly that error: an eye may be shut in truth
 _WAKING = 0.04  # above the gap of such an eye, over which it comes to open
 _ERROR = 0.12  # the least gap that is ever fitted
