@@ -150,6 +150,9 @@ class TDDFA:
         roi_boxes = [_ROI_PARSERS[crop_policy](obj) for obj in objs]
         crops = np.stack([self._crop(img, roi_box) for roi_box in roi_boxes])
         outputs = self._net(crops)
+        if outputs[0].shape[1:] != self._mean.shape:
+            raise AssetError(f"bad regressor {self.config.weights_fp}: its output has shape "
+                             f"{outputs[0].shape}, expected {(len(crops), *self._mean.shape)}")
         params = list((outputs[0] * self._std + self._mean).astype(np.float32))
         if self.scores is None:
             return Regression(params, roi_boxes, None, None)

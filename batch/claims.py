@@ -1,4 +1,4 @@
-"""Two rows must not write to one file."""
+"""No row may write to a file that another one writes or reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,16 +19,22 @@ from utils.errors import UsageError
 from utils.footage import SUFFIXES as VIDEOS
 
 
-def claims(row: Row, base: argparse.Namespace) -> Iterator[str]:
-    """The files that a row writes, where another one might; no file is looked into.
+class Claims(NamedTuple):
+    """The files that a row writes, and those that it reads; no file is looked into."""
 
-    base : the options given to the whole run; `output_pattern` names what no cell does.
-    """
-    cells = {**vars(base), **cells_of(row)}
-    if cells["save_params"]:
-        yield _place(str(cells["save_params"]))
-    if cells["output_fp"] or "{index" not in base.output_pattern:
-        yield from map(_place, _outputs(cells, row.number))
+    written: list[str]
+    read: list[str]
+
+    @classmethod
+    def of(cls, row: Row, base: argparse.Namespace) -> Claims:
+        """base : the options given to the whole run; `output_pattern` names what no cell does."""
+        cells = {**vars(base), **cells_of(row)}
+        written = [*_outputs(cells, row.number), *filter(None, [cells["save_params"]])]
+        read = filter(None, (cells[name] for name in _INPUTS))
+        return cls(*([_place(str(path)) for path in paths] for paths in (written, read)))
+
+
+_INPUTS = ("source_img_fp", "target_img_fp", "neutral_img_fp")
 
 
 def _outputs(cells: dict[str, Any], number: int) -> Iterable[str]:
@@ -60,34 +66,52 @@ def _real(folder: str) -> str:
 
 
 def count_distinct(rows: Iterable[Row], base: argparse.Namespace) -> int:
-    """Count the rows that can be iterated again, in 8 bytes of memory for each of their claims.
+    """Count the rows that can be iterated again, in 8 bytes of memory for each file they name.
 
     Raises
     ------
-    UsageError : two of them would write to one file.
+    UsageError : two of them would write to one file, or one to what another one reads.
     """
-    count, hashes = 0, array("q")
+    count, written, read = 0, array("q"), array("q")
     for row in rows:
         count += 1
-        hashes.extend(hash(claim) for claim in claims(row, base))
-    values, times = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
-    several = set(values[times > 1].tolist())
-    if several:  # of a hash, which may be chance
+        claims = Claims.of(row, base)
+        written.extend(map(hash, claims.written))
+        read.extend(map(hash, claims.read))
+    several = _several(written, read)
+    if several:  # of a hash, which may be chance, or of a row's own files, which it finds out
         suspects = (row for row in rows
-                    if any(hash(claim) in several for claim in claims(row, base)))
+                    if any(hash(file) in several for file in sum(Claims.of(row, base), [])))
         for row in distinct(suspects, base):
             if row.problem:
                 raise UsageError(f"row {row.number}: {row.problem}")
     return count
 
 
+def _several(written: array[int], read: array[int]) -> set[int]:
+    """The hashes of files that are written twice, or written and read."""
+    values, times = np.unique(np.frombuffer(written, np.int64), return_counts=True)
+    both = np.intersect1d(values, np.frombuffer(read, np.int64))
+    return {*values[times > 1].tolist(), *both.tolist()}
+
+
 def distinct(rows: Iterable[Row], base: argparse.Namespace) -> Iterator[Row]:
-    """The rows; one that would write to the file of an earlier one has that as its problem."""
-    first: dict[str, int] = {}
+    """The rows; one that is in the way of an earlier one has that as its problem."""
+    writers: dict[str, int] = {}
+    readers: dict[str, int] = {}
     for row in rows:
-        for claim in claims(row, base):
-            earlier = first.setdefault(claim, row.number)
-            if earlier != row.number:
-                problem = f"writes to the same file as row {earlier}: {os.path.relpath(claim)}"
-                row = replace(row, problem=problem)
-        yield row
+        claims = Claims.of(row, base)
+        problems = [
+            *_met(row, claims.written, writers, "writes to the same file as row"),
+            *_met(row, claims.written, readers, "writes over what is read by row"),
+            *_met(row, claims.read, writers, "reads what is written by row"),
+        ]
+        for files, users in ((claims.written, writers), (claims.read, readers)):
+            users.update((file, row.number) for file in files if file not in users)
+        yield replace(row, problem=problems[0]) if problems else row
+
+
+def _met(row: Row, files: list[str], users: dict[str, int], how: str) -> Iterator[str]:
+    for file in files:
+        if file in users:
+            yield f"{how} {users[file]}: {os.path.relpath(file)}"

@@ -55,7 +55,11 @@ def run_batch(
         batch = Batch(ledger, row_reader(parser, base, make_job), repr(versions),
                       {"program": __version__, **versions}, args.retry_failed)
         checked = distinct(rows, base) if rows.once else rows
-        batch.run(checked, make_runner(args, workshop), tally, progress.tell)
+        try:
+            batch.run(checked, make_runner(args, workshop), tally, progress.tell)
+        except KeyboardInterrupt as stop:
+            how = "" if rows.once else "; the same command with --resume goes on"
+            raise KeyboardInterrupt(f"stopped; {tally}, in {ledger_fp}{how}") from stop
     if args.cache:
         SightFolder(args.cache, "", args.cache_size * 1e9).prune()
     say(f"{tally}; {tally.rate:.1f} rows/s; ledger {ledger_fp}")

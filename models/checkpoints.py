@@ -22,8 +22,10 @@ def read_state_dict(checkpoint_fp: PathLike) -> dict[str, Any]:
 
     try:
         content = torch.load(checkpoint_fp, map_location="cpu", weights_only=True)
-    except (OSError, *DAMAGED) as error:
+    except OSError as error:
         raise AssetError(f"cannot read the weights {checkpoint_fp}: {one_line(error)}") from error
+    except DAMAGED as error:  # torch's words go on for lines, and advise to trust the file
+        raise AssetError(f"cannot read the weights {checkpoint_fp}: no file of tensors") from error
     if isinstance(content, dict) and "state_dict" in content:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(hasattr(t, "shape") for t in content.values()):

@@ -120,6 +120,8 @@ class Job:
             self._check_without_source()
         if self.interpolate is not None and self.interpolate not in _STEPS:
             raise UsageError(f"interpolate: expected 2 to {_STEPS[-1]}, got {self.interpolate}")
+        if self.interpolate and self.target_moves:
+            raise UsageError("interpolate: it is for targets that do not move")
         if self.pairs and self.target_face != "largest":
             raise UsageError("pair: it says which faces are meant, and so does target_face")
         if self.pairs and (self.neutral or self.source is None):
@@ -150,10 +152,12 @@ class Job:
             check_place(path)
             if is_sink(path):
                 check_sink(path, self.clip.encoder)
-        if self.clip.virtual_camera or self.clip.osc:
+        sent = bool(self.clip.virtual_camera or self.clip.osc)
+        window_alone = self.moving and not sent and not any(self.outputs.values())
+        if sent or window_alone:
             from reenactment.live import check_live
 
-            check_live(self.clip)
+            check_live(self.clip, window_alone)
 
     def _can_hold_params(self, path: str) -> bool:
         return is_param_file(path) or (self.moving and VIEWS["track"].medium.holds(path, True))

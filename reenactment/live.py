@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +24,11 @@ from utils.io import one_line
 logger = logging.getLogger(__name__)
 
 _LOOPBACK = "127.0.0.1"
+_NO_WINDOW = (
+    "showing moving pictures needs a display, and opencv-python in place of opencv-python-headless"
+)
+# Without one of these, OpenCV's windows end the program on Linux.
+_DISPLAYS = {"DISPLAY", "WAYLAND_DISPLAY"}
 _STOP_KEYS = {ord("q"), 27}  # Esc
 _WHITE = (255, 255, 255)
 
@@ -36,21 +43,16 @@ class Window:
 
     def __init__(self, title: str, age: Callable[[], float] | None) -> None:
         self._title, self._age = title, age
-        self._works = True
+        self._works = can_show()
+        if not self._works:
+            logger.warning(_NO_WINDOW)
 
     def write(self, output: np.ndarray, frame: Frame) -> None:
         """Show a picture (H, W, 3) uint8 BGR."""
         if not self._works:
             return
-        try:
-            cv2.imshow(self._title, self._labelled(output))
-            key = cv2.waitKey(1) & 0xFF
-        except cv2.error:
-            self._works = False
-            logger.warning("showing moving pictures needs a display, and opencv-python in place "
-                           "of opencv-python-headless")
-            return
-        if key in _STOP_KEYS:
+        cv2.imshow(self._title, self._labelled(output))
+        if cv2.waitKey(1) & 0xFF in _STOP_KEYS:
             raise KeyboardInterrupt
 
     def _labelled(self, picture: np.ndarray) -> np.ndarray:
@@ -149,8 +151,24 @@ class Avatar:
         """There is nothing to end."""
 
 
-def check_live(clip: Clip) -> None:
-    """Find out early what would keep moving pictures from being sent; raises UsageError."""
+def can_show() -> bool:
+    """Whether a window can be opened."""
+    if sys.platform == "linux" and not _DISPLAYS & os.environ.keys():
+        return False
+    try:
+        cv2.destroyAllWindows()  # there is none yet, but it tells
+    except cv2.error:
+        return False
+    return True
+
+
+def check_live(clip: Clip, window: bool) -> None:
+    """Find out early what would keep moving pictures from being sent; raises UsageError.
+
+    window : whether they are nowhere to be seen but in one.
+    """
+    if window and not can_show():
+        raise UsageError(f"show_flag: {_NO_WINDOW}; or name a file with -o")
     if clip.osc:
         parse_place(clip.osc)
         _osc()

@@ -131,6 +131,7 @@ def describe(faces: Sequence[Face], bfm: BFMModel) -> list[dict[str, Any]]:
     trust = dict(zip(SHAPES, (round(float(r), 3) for r in bfm.sliders.reliability)))
     return [
         {
+            "person": face.track,
             "frame": face.frame.number,
             "seconds": face.frame.seconds,
             "weights": dict(zip(SHAPES, map(float, weights_of(face, bfm)))),
@@ -146,8 +147,7 @@ def facs(described: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Intensities of `ACTION_UNITS`, 0 to 1, of what `describe` tells."""
     return [
         {
-            "frame": face["frame"],
-            "seconds": face["seconds"],
+            **{key: face[key] for key in ("person", "frame", "seconds")},
             "action_units": {
                 unit: float(np.mean([face["weights"][shape] for shape in shapes]))
                 for unit, shapes in ACTION_UNITS.items()

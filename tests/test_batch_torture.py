@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -151,13 +152,15 @@ def test_nothing_is_lost(folder):
 
     ledger = folder / "rows.ledger.jsonl"
     options = ["--workers", "2", "--resume", "--cache", "cache"]
-    for count in (ROWS // 4, ROWS // 2):
+    for count, stop in ((ROWS // 4, signal.SIGKILL), (ROWS // 2, signal.SIGINT)):
         run = start(folder, "rows.jsonl", *options)
         wait_for_rows(run, ledger, count - 3)
         os.kill(workers_of(run.pid)[0], signal.SIGKILL)
         wait_for_rows(run, ledger, count)
-        run.kill()
-        run.communicate()
+        run.send_signal(stop)
+        _, error = run.communicate()
+    assert run.returncode == 130 and error.count("\n") == 1
+    assert re.match(r"error: stopped; \d+ done, .*rows.ledger.jsonl; .* --resume goes on", error)
     with open(ledger, "ab") as stream:
         stream.write(b'{"digest": "torn')
     half_written = WholeFiles().new(folder / "out" / f"{ROWS - 1}.jpg")

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from bfm.sliders import SHAPES
+from reenactment import live
+from reenactment.clip import Clip
 from reenactment.live import Avatar, Paced, VirtualCamera, Window, parse_place, quaternion
 from utils.errors import UsageError
 from utils.footage import Frame
@@ -146,6 +148,7 @@ def test_packages_that_are_missing_are_named(monkeypatch, name, make):
 
 def test_a_window_tells_ages_and_stops_at_q(monkeypatch):
     shown = []
+    monkeypatch.setattr(live, "can_show", lambda: True)
     monkeypatch.setattr(cv2, "imshow", lambda title, picture: shown.append(picture))
     monkeypatch.setattr(cv2, "waitKey", lambda _: ord("q") if len(shown) > 1 else -1)
     monkeypatch.setattr(cv2, "destroyWindow", lambda _: None)
@@ -158,14 +161,24 @@ def test_a_window_tells_ages_and_stops_at_q(monkeypatch):
 
 
 def test_without_a_display_a_window_warns_once(monkeypatch, caplog):
-    def fails(*_):
+    def fails():
         raise cv2.error("no GUI")
 
-    monkeypatch.setattr(cv2, "imshow", fails)
-    window = Window("3d", None)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "destroyAllWindows", fails)
     with caplog.at_level(logging.WARNING):
+        window = Window("3d", None)
         window.write(PICTURE, Frame(PICTURE, 0, 0.0))
         window.write(PICTURE, Frame(PICTURE, 1, 0.04))
     window.close()
     assert len(caplog.records) == 1
     assert "opencv-python" in caplog.text
+
+
+def test_a_window_alone_that_cannot_be_opened_is_told_before_the_work(monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with pytest.raises(UsageError, match="show_flag: .* needs a display, .* name a file"):
+        live.check_live(Clip(), window=True)
+    live.check_live(Clip(), window=False)

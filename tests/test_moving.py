@@ -301,6 +301,8 @@ def test_steps_as_a_clip(reenactor, tmp_path):
 @pytest.mark.parametrize("options", [
     ("-s", SMILE, "-t", CALM, "-o", "out.mp4"),  # nothing moves
     ("-s", "one", "-t", CALM, "-o", "out.mp4", "--trim", 3, 1),
+    ("-s", CALM, "-t", "one", "-o", "out.mp4", "--interpolate", 3),
+    ("-s", CALM, "-t", "one", "-o", "out.mp4", "--neutral_img_fp", "auto"),
     ("-s", "one", "-t", CALM, "-o", "out.mp4", "--smooth", 2),
     ("-s", "one", "-t", CALM, "-o", "out.mp4", "--opt", "obj"),
     ("-s", SMILE, "-t", "one", "-o", "out.jpg"),

@@ -369,6 +369,13 @@ def test_likeness_of_another_model(tiny_config, tmp_path):
         TDDFA(**config)
 
 
+def test_a_network_of_something_else_is_refused(tiny_tddfa):
+    tddfa = copy.copy(tiny_tddfa)
+    tddfa._net = lambda crops: (np.zeros((len(crops), 341, 4), np.float32),)
+    with pytest.raises(AssetError, match=r"bad regressor .* shape \(1, 341, 4\), expected \(1, 2"):
+        tddfa(noise(40, 40), [[0, 0, 20, 20]])
+
+
 def test_scores_need_a_network_that_tells_them(scoring_config):
     with pytest.raises(UsageError, match="num_scores"):
         TDDFA(**{**scoring_config, "arch": "resnet22"})
