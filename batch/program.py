@@ -63,6 +63,8 @@ def run_batch(
     if args.cache:
         SightFolder(args.cache, "", args.cache_size * 1e9).prune()
     say(f"{tally}; {tally.rate:.1f} rows/s; ledger {ledger_fp}")
+    if tally.first:
+        say(f"first failure: {tally.first}")
     if args.report:
         from batch.report import write_report
 

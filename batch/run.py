@@ -32,7 +32,8 @@ class Tally:
     """How far a batch is.
 
     total : rows that there will be, where that is known.
-    skipped : rows that an earlier run had done; failures : of the others, by kind.
+    skipped : rows that an earlier run had done; failures : of the others, by kind; first : what
+        was said of the one of them that ended first.
     worked : rows that this run has ended.
     """
 
@@ -40,6 +41,7 @@ class Tally:
     done: int = 0
     skipped: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    first: str = ""
     worked: int = 0
     begin: float = field(default_factory=time.perf_counter)
 
@@ -68,6 +70,7 @@ class Tally:
             self.done += 1
         else:
             self.failures[KINDS.get(result["code"], KINDS[UNEXPECTED])] += 1
+            self.first = self.first or f"row {result['row']}: {result['message']}"
 
     def __str__(self) -> str:
         parts = [f"{self.done} done"]

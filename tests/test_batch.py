@@ -319,12 +319,14 @@ def test_outputs_that_were_changed_or_deleted_are_noticed(tmp_path):
 
 def test_tally():
     tally = Tally()
-    for code in (0, 0, 3, 3, 4, 99):
-        tally.count({"status": "failed" if code else "done", "code": code})
+    for row, code in enumerate((0, 0, 3, 3, 4, 99), 1):
+        status = "failed" if code else "done"
+        tally.count({"status": status, "code": code, "row": row, "message": f"code {code}"})
     tally.skip({"status": "done"})
     assert (tally.rows, tally.failed) == (7, 4)
     assert str(tally) == ("2 done, 1 done before, 2 failed (unreadable), 1 failed (no face), "
                           "1 failed (unexpected)")
+    assert tally.first == "row 3: code 3"
 
 
 # --- workers

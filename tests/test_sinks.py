@@ -294,6 +294,8 @@ def test_the_shortest_clips_can_be_h265(tmp_path, count):
         pytest.skip("this FFmpeg has no libx265")
     for number in range(8):  # left to itself it fails every other time
         path = write(tmp_path / f"{number}.mp4", count, encoder="libx265")
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec_context.codec_tag == "hvc1"
         with open_footage(path) as footage:
             assert len(list(footage)) == count
 

@@ -92,6 +92,8 @@ class AvEncoder:
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED
+        if form.edits and stream.codec_context.codec.canonical_name == "hevc":
+            stream.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
         stream.width, stream.height = width, height
         stream.options = self._codec.options_for(self._quality)
         stream.bit_rate = self._codec.bit_rate(self._quality, width * height * self._fps)
