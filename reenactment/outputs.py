@@ -124,7 +124,8 @@ def name_outputs(
         endings = (VIEWS[kind].medium.suffixes_of(moving) for kind in kinds)
         wanted = dict.fromkeys(suffix for suffixes in endings for suffix in suffixes)
         raise UsageError(
-            f"output_fp: {output_fp} cannot hold {', '.join(kinds)}; let it end in "
+            f"output_fp: {output_fp} cannot hold {', '.join(kinds)}{' of what moves' * moving}; "
+            "let it end in "
             + ", ".join(wanted) + (", and have no %d" if is_numbered(output_fp) else "")
         )
     if len(kinds) == 1:
