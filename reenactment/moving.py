@@ -56,6 +56,8 @@ class Played:
         self._frame: Frame | None = None
         self.fps = footage.fps if footage else None
         self.sound = footage.sound if footage else None
+        if self.sound and loop and track.duration:
+            self.sound = replace(self.sound, period=track.duration)
         self.age = None
 
     def at(self, seconds: float) -> Driver:
@@ -207,7 +209,8 @@ class Moving:
     def _performance(
         self, track: Track, times: Sequence[float], footage: Footage | None
     ) -> Played:
-        loop, openings = self._job.clip.loop, self._reenactor.openings
+        loop = self._job.clip.loop and self._job.target_moves  # or else it gives the length
+        openings = self._reenactor.openings
         return Played(track, times, footage, loop, openings)
 
     def target(self, choice: str) -> Target:

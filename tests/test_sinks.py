@@ -171,6 +171,15 @@ def test_sound_ends_with_the_pictures_and_the_pictures_go_on_without_it(tmp_path
 
 
 @needs_av
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("period", [1.0, 2.3])  # shorter, and longer than the sound
+def test_sound_begins_again(tmp_path, beeps, suffix, period):
+    path = write(tmp_path / f"a{suffix}", 125, sound=Sound(str(beeps), period=period))
+    expected = [k * period + beep for k in range(5) for beep in BEEPS if beep < period]
+    assert heard(path) == pytest.approx([b for b in expected if b < 4.9], abs=0.03)
+
+
+@needs_av
 def test_kinds_that_hold_no_sound_go_without_it(tmp_path, beeps):
     with open_footage(write(tmp_path / "a.gif", 3, sound=Sound(str(beeps)))) as footage:
         assert footage.sound is None

@@ -43,11 +43,13 @@ class Sound:
     """Where the sound of a footage can be had: `path`, from `start` to `end` by that file's clock.
 
     The footage begins at `start`, seconds; an `end` of None is where the footage ends.
+    period : seconds after which it begins again; None where it does not.
     """
 
     path: str
     start: float = 0.0
     end: float | None = None
+    period: float | None = None
 
 
 @dataclass(frozen=True)

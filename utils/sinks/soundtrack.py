@@ -18,7 +18,8 @@ _ENDLESS = float("inf")
 class Soundtrack:
     """Adds a stream of sound to an output, as it is where its kind can hold it, else encoded anew.
 
-    It is cut to the sound's seconds, by whole packets where it is copied.
+    It is cut to the sound's seconds, by whole packets where it is copied, which what begins again
+    is not.
     """
 
     def __init__(self, output: Any, sound: Sound, form: Form) -> None:
@@ -26,8 +27,9 @@ class Soundtrack:
         self._input = open_container(sound.path)
         self._length = _ENDLESS if sound.end is None else sound.end - sound.start
         stream = self._input.streams.best("audio")
-        make = self._copied if stream.codec_context.name in form.copied else self._encoded
-        self._packets = make(stream, form, Fraction(sound.start))
+        copied = stream.codec_context.name in form.copied and sound.period is None
+        make = self._copied if copied else self._encoded
+        self._packets = make(stream, form, sound)
         self._next = next(self._packets, None)  # the stream is there from now on
 
     def until(self, seconds: float) -> None:
@@ -42,9 +44,9 @@ class Soundtrack:
         self._packets.close()
         self._input.close()
 
-    def _copied(self, stream: Any, form: Form, start: Fraction) -> Generator[Any, None, None]:
+    def _copied(self, stream: Any, form: Form, sound: Sound) -> Generator[Any, None, None]:
         written = _stream_like(self._output, stream)
-        shift = round(start / stream.time_base)
+        shift = round(Fraction(sound.start) / stream.time_base)
         for packet in _demuxed(self._input, stream):
             hidden = packet.duration or 0 if form.edits else 1  # of what begins before
             if packet.pts is not None and packet.pts + hidden > shift:
@@ -53,7 +55,7 @@ class Soundtrack:
                 packet.stream = written
                 yield packet
 
-    def _encoded(self, stream: Any, form: Form, start: Fraction) -> Generator[Any, None, None]:
+    def _encoded(self, stream: Any, form: Form, sound: Sound) -> Generator[Any, None, None]:
         rate = stream.codec_context.sample_rate
         possible = av.codec.Codec(form.sound, "w").audio_rates
         if possible and rate not in possible:
@@ -61,7 +63,7 @@ class Soundtrack:
         written = self._output.add_stream(form.sound, rate)
         context = written.codec_context
         context.layout = "mono" if len(stream.codec_context.layout.channels) == 1 else "stereo"
-        graph = _cut(stream, float(start), context)
+        graph = _cut(stream, sound, context)
         for frame in _decoded(self._input, stream):
             graph.push(frame)
             for cut in _pulled(graph):
@@ -95,15 +97,25 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             continue
 
 
-def _cut(stream: Any, start: float, context: Any) -> Any:
-    """A filter that lets through what an encoder takes; gaps in time become silence."""
+def _cut(stream: Any, sound: Sound, context: Any) -> Any:
+    """A filter that lets through what an encoder takes; gaps in time become silence.
+
+    Of what begins again, there is no end.
+    """
+    period = sound.period
+    repeated = [] if period is None else [
+        ("apad", f"whole_dur={period:.6f}"),
+        ("atrim", f"end={period:.6f}"),
+        ("aloop", f"loop=-1:size={round(period * stream.codec_context.sample_rate)}"),
+    ]
     graph = av.filter.Graph()
     formats = f"{context.format.name}:sample_rates={context.sample_rate}:channel_layouts="
     nodes = [
         graph.add_abuffer(template=stream),
         graph.add("aresample", "async=1"),
-        graph.add("atrim", f"start={start:.6f}"),
-        graph.add("asetpts", f"PTS-{start:.6f}/TB"),
+        graph.add("atrim", f"start={sound.start:.6f}"),
+        graph.add("asetpts", f"PTS-{sound.start:.6f}/TB"),
+        *(graph.add(*filter_and_options) for filter_and_options in repeated),
         graph.add("aformat", f"sample_fmts={formats}{context.layout.name}"),
         graph.add("abuffersink"),
     ]
