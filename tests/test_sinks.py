@@ -144,6 +144,17 @@ def test_sound_stays_in_step_when_it_is_encoded_and_when_it_is_copied(tmp_path, 
 
 @needs_av
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_copies_begin_with_the_first_sound(tmp_path, suffix):
+    samples = np.zeros(RATE)
+    samples[:2400] = np.sin(np.arange(2400) * 0.1)
+    sound = write_wave(tmp_path / "a.wav", (20_000 * samples).astype("<i2").tobytes())
+    with open_footage(write(tmp_path / f"b{suffix}", 25, sound=Sound(str(sound)))) as footage:
+        copy = write(tmp_path / f"c{suffix}", 25, sound=footage.sound)
+    assert heard(copy) == pytest.approx([0.0], abs=0.015)
+
+
+@needs_av
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_sound_is_trimmed_with_the_pictures(tmp_path, beeps, suffix):
     whole = write(tmp_path / f"a{suffix}", sound=Sound(str(beeps)))
     with open_footage(whole, trim=(0.6, 1.6)) as footage:

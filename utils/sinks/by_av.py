@@ -92,7 +92,7 @@ class AvEncoder:
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = _BT709
             context.color_range = _LIMITED
-        if form.edits and stream.codec_context.codec.canonical_name == "hevc":
+        if form.iso and stream.codec_context.codec.canonical_name == "hevc":
             stream.codec_context.codec_tag = "hvc1"  # the only one that Apple's players take
         stream.width, stream.height = width, height
         stream.options = self._codec.options_for(self._quality)
@@ -135,7 +135,7 @@ class AvEncoder:
                 elif not packet.duration:
                     packet.duration = round(1 / (self._fps * packet.time_base))
                 self._lead = packet.dts if self._lead is None else self._lead
-                if ready is None and packet is packets[-1] and self._form.edits:
+                if ready is None and packet is packets[-1] and self._form.iso:
                     # of what is decoded last, be it shown last or not, the stream has its length
                     length = round(self._end / packet.time_base)
                     packet.duration = length - (packet.dts - self._lead)

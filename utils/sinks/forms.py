@@ -48,7 +48,7 @@ class Form:
     clock : ticks of a second, in which its times are told.
     settings : of the container.
     sound : the encoder of sound, if it holds any; copied : codecs of sound that it takes over.
-    edits : whether it can tell players to skip the beginning of a packet of sound.
+    iso : whether it is an ISO base media file (ISO/IEC 14496-12).
     fourcc : what OpenCV calls the codec that it can have there, if there is one.
     """
 
@@ -60,7 +60,7 @@ class Form:
     settings: tuple[tuple[str, str], ...] = ()
     sound: str = ""
     copied: tuple[str, ...] = ()
-    edits: bool = False
+    iso: bool = False
     fourcc: str = ""
 
 
@@ -83,9 +83,9 @@ _TO_STREAM = (("movflags", "+faststart"),)  # a player can begin before it has t
 _AT_ONCE = (("cluster_time_limit", "1000"),)  # ms that are kept back before they are written
 _IN_MATROSKA = ("aac", "mp3", "opus", "vorbis", "flac", "ac3", "eac3", "alac", "pcm_s16le")
 
-_MP4 = Form("mp4", H264, settings=_TO_STREAM, sound="aac", copied=("aac", "mp3"), edits=True,
+_MP4 = Form("mp4", H264, settings=_TO_STREAM, sound="aac", copied=("aac", "mp3"), iso=True,
             fourcc="mp4v")  # fmt: skip
-_MOV = Form("mov", H264, settings=_TO_STREAM, sound="aac", edits=True, fourcc="mp4v",
+_MOV = Form("mov", H264, settings=_TO_STREAM, sound="aac", iso=True, fourcc="mp4v",
             copied=("aac", "mp3", "alac", "pcm_s16le"))  # fmt: skip
 FORMS = {
     ".mp4": _MP4,

@@ -48,7 +48,7 @@ class Soundtrack:
         written = _stream_like(self._output, stream)
         shift = round(Fraction(sound.start) / stream.time_base)
         for packet in _demuxed(self._input, stream):
-            hidden = packet.duration or 0 if form.edits else 1  # of what begins before
+            hidden = packet.duration or 0  # decoders need what begins before, and do not play it
             if packet.pts is not None and packet.pts + hidden > shift:
                 packet.pts -= shift
                 packet.dts = packet.pts
