@@ -102,16 +102,17 @@ def distinct(rows: Iterable[Row], base: argparse.Namespace) -> Iterator[Row]:
     for row in rows:
         claims = Claims.of(row, base)
         problems = [
-            *_met(row, claims.written, writers, "writes to the same file as row"),
-            *_met(row, claims.written, readers, "writes over what is read by row"),
-            *_met(row, claims.read, writers, "reads what is written by row"),
+            *_met(claims.written, writers, "writes to the same file as row"),
+            *_met(claims.written, readers, "writes over what is read by row"),
+            *_met(claims.read, writers, "reads what is written by row"),
         ]
         for files, users in ((claims.written, writers), (claims.read, readers)):
-            users.update((file, row.number) for file in files if file not in users)
+            for file in files:
+                users.setdefault(file, row.number)
         yield replace(row, problem=problems[0]) if problems else row
 
 
-def _met(row: Row, files: list[str], users: dict[str, int], how: str) -> Iterator[str]:
+def _met(files: list[str], users: dict[str, int], how: str) -> Iterator[str]:
     for file in files:
         if file in users:
             yield f"{how} {users[file]}: {os.path.relpath(file)}"

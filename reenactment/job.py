@@ -19,11 +19,12 @@ from reenactment.knobs import (
     parse_gains,
     parse_knobs,
 )
-from reenactment.outputs import check_outputs, numbered
+from reenactment.outputs import check_outputs, is_track, numbered
 from reenactment.param_file import SUFFIXES, is_param_file
 from reenactment.scene import Look
 from reenactment.transfer import Transfer
 from reenactment.views import VIEWS
+from reenactment.weights import is_weights_file
 from utils.errors import UsageError
 from utils.footage import is_footage
 from utils.io import check_place
@@ -152,12 +153,14 @@ class Job:
             check_place(path)
             if is_sink(path):
                 check_sink(path, self.clip.encoder)
-        sent = bool(self.clip.virtual_camera or self.clip.osc)
-        window_alone = self.moving and not sent and not any(self.outputs.values())
-        if sent or window_alone:
+        if self.clip.virtual_camera or self.clip.osc:
             from reenactment.live import check_live
 
-            check_live(self.clip, window_alone)
+            check_live(self.clip)
+        elif self.moving and not any(self.outputs.values()):
+            from reenactment.live import check_window
+
+            check_window()
 
     def _can_hold_params(self, path: str) -> bool:
         return is_param_file(path) or (self.moving and VIEWS["track"].medium.holds(path, True))
@@ -181,8 +184,11 @@ class Job:
 
     @property
     def source_moves(self) -> bool:
-        """Whether the result follows a source through time."""
-        return self.moving and self.source is not None
+        """Whether the result follows a source through time: footage, a track or weights."""
+        through_time = (is_footage, is_track, is_weights_file)
+        return self.moving and self.source is not None and any(
+            fits(self.source) for fits in through_time
+        )
 
     @property
     def is_of_faces_alone(self) -> bool:

@@ -162,13 +162,14 @@ def can_show() -> bool:
     return True
 
 
-def check_live(clip: Clip, window: bool) -> None:
-    """Find out early what would keep moving pictures from being sent; raises UsageError.
-
-    window : whether they are nowhere to be seen but in one.
-    """
-    if window and not can_show():
+def check_window() -> None:
+    """Find out early that moving pictures would be seen nowhere; raises UsageError."""
+    if not can_show():
         raise UsageError(f"show_flag: {_NO_WINDOW}; or name a file with -o")
+
+
+def check_live(clip: Clip) -> None:
+    """Find out early what would keep moving pictures from being sent; raises UsageError."""
     if clip.osc:
         parse_place(clip.osc)
         _osc()

@@ -25,7 +25,6 @@ from reenactment.performance import (
 )
 from reenactment.reenactor import Found, Reenactor
 from reenactment.weights import face_of, is_weights_file, load_weights
-from utils.errors import UsageError
 from utils.footage import Frame, is_footage
 from utils.footage.times import whole_frames
 
@@ -79,13 +78,8 @@ class Stage:
     def neutral(self, source: Cast) -> Cast | None:
         """The source's person, to be seen at rest, where the transfer is relative to that."""
         job = self._job
-        if job.neutral is None:
-            return None
-        if job.neutral == AUTO:
-            if isinstance(source.lead, Still):
-                raise UsageError(f"neutral_img_fp: auto is for what moves, and {job.source} does "
-                                 "not; name a picture of that person at rest")
-            return source
+        if job.neutral is None or job.neutral == AUTO:
+            return source if job.neutral else None
         return self._perform(job.neutral, job.neutral_face, is_footage(job.neutral))
 
     def _perform(self, path: str, choice: str, moving: bool) -> Cast:

@@ -180,5 +180,5 @@ def test_a_window_alone_that_cannot_be_opened_is_told_before_the_work(monkeypatc
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(UsageError, match="show_flag: .* needs a display, .* name a file"):
-        live.check_live(Clip(), window=True)
-    live.check_live(Clip(), window=False)
+        live.check_window()
+    live.check_live(Clip())

@@ -11,7 +11,6 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from numpy.typing import DTypeLike
 
 from utils.errors import InputError
 from utils.footage.frames import (
@@ -34,7 +33,10 @@ _LARGE = 1920 * 1088
 _SAME = 1e-4  # seconds, within which two times are one
 _REORDERED = 16  # frames, by which one can be shown later than it is decoded (H.264, A.3)
 _BT601 = 5  # the matrix of colour, as swscale calls it; that of BGR does not matter
-_CHANNELS = {"bgr24": 3, "bgr48le": 3, "bgra": 4}
+# Of pixels, as FFmpeg calls them: the type of a channel, and how many there are.
+_LAYOUTS: dict[str, tuple[np.dtype, int]] = {
+    "bgr24": (np.dtype("u1"), 3), "bgr48le": (np.dtype("<u2"), 3), "bgra": (np.dtype("u1"), 4)
+}
 _MATRIX = "DISPLAYMATRIX"
 _ONE = 1 << 16  # in a display matrix, of 16.16 fixed point numbers
 
@@ -187,22 +189,20 @@ class _Geometry:
     def as_bgr(self, frame: Any, reformatter: VideoReformatter) -> np.ndarray:
         """A decoded frame's picture, (H, W, 3) uint8."""
         if self.curve not in (PQ, HLG):
-            return self._reformatted(frame, reformatter, "bgr24", np.uint8)
-        return as_sdr(self._reformatted(frame, reformatter, "bgr48le", "<u2"), self.curve)
+            return self._reformatted(frame, reformatter, "bgr24")
+        return as_sdr(self._reformatted(frame, reformatter, "bgr48le"), self.curve)
 
     def alpha(self, frame: Any, reformatter: VideoReformatter) -> np.ndarray | None:
         """Its alpha, (H, W) uint8, if it has any."""
         if not any(component.is_alpha for component in frame.format.components):
             return None
-        return self._reformatted(frame, reformatter, "bgra", np.uint8)[..., 3].copy()
+        return self._reformatted(frame, reformatter, "bgra")[..., 3].copy()
 
-    def _reformatted(
-        self, frame: Any, reformatter: VideoReformatter, pixels: str, dtype: DTypeLike
-    ) -> np.ndarray:
+    def _reformatted(self, frame: Any, reformatter: VideoReformatter, pixels: str) -> np.ndarray:
         width, height = self.scaled
         matrix = frame.colorspace  # older PyAV heeds it only where another one is asked for
         plane = reformatter.reformat(frame, width, height, pixels, matrix, _BT601).planes[0]
-        return self.turned(_pixels(plane, width, height, np.dtype(dtype), _CHANNELS[pixels]))
+        return self.turned(_pixels(plane, width, height, *_LAYOUTS[pixels]))
 
     def turned(self, img: np.ndarray) -> np.ndarray:
         (a, b), (c, d) = self.turn
